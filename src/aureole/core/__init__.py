@@ -1,0 +1,24 @@
+"""The words of the house: data, no algorithms."""
+
+from aureole.core.budget import Budget
+from aureole.core.errors import InputError
+from aureole.core.graph import Graph
+from aureole.core.region import Region
+from aureole.core.rings import Rings
+from aureole.core.scene import Scene
+from aureole.core.spec import Spec, TopK
+from aureole.core.verdict import Answer, Verdict, Why
+
+__all__ = [
+    "Answer",
+    "Budget",
+    "Graph",
+    "InputError",
+    "Region",
+    "Rings",
+    "Scene",
+    "Spec",
+    "TopK",
+    "Verdict",
+    "Why",
+]

@@ -1,0 +1,34 @@
+"""Writing files so that nothing is ever half-written."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from aureole.core.errors import InputError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing; InputError names the path when the disk refuses (full, read-only, …)."""
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write {path}: {reason}; free some space or choose another place") from error
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """A file's content; InputError names the path and what was wanted there."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; pass {what}") from error

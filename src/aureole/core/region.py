@@ -1,0 +1,87 @@
+"""Regions: boxes of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core.errors import InputError
+from aureole.core.rings import Rings
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A batch of boxes `lower <= x <= upper`, one pair of limits per pixel, in pixel units.
+
+    The first axis counts the boxes; a single box has batch 1. Width zero is allowed everywhere.
+    """
+
+    lower: Float[Tensor, "batch *shape"]
+    upper: Float[Tensor, "batch *shape"]
+
+    def __post_init__(self) -> None:
+        if not bool((self.lower <= self.upper).all()):  # catches NaN as well
+            raise InputError("region has a lower limit above its upper limit (or NaN); pass lower <= upper")
+
+    @classmethod
+    def ball(cls, image: Float[Tensor, "*shape"], radius: float, clip: tuple[float, float] = (0.0, 1.0)) -> "Region":
+        """All images whose every pixel differs from `image` by at most `radius`, inside the clip range."""
+        return cls._around(image, torch.full_like(image, radius), clip)
+
+    @classmethod
+    def ringed(
+        cls,
+        image: Float[Tensor, "channels height width"],
+        rings: Rings,
+        radii: Float[Tensor, "rings"] | Sequence[float],
+        clip: tuple[float, float] = (0.0, 1.0),
+    ) -> "Region":
+        """The ringed neighborhood N(radii): pixels of ring d move by at most radii[d], inside the clip range."""
+        radii = torch.as_tensor(radii, dtype=image.dtype, device=image.device)
+        if radii.shape != (len(rings),):
+            raise InputError(f"{radii.numel()} radii for {len(rings)} rings; give one radius per ring")
+        return cls._around(image, rings.spread(radii).expand_as(image), clip)
+
+    @classmethod
+    def _around(
+        cls, image: Float[Tensor, "*shape"], radius: Float[Tensor, "*shape"], clip: tuple[float, float]
+    ) -> "Region":
+        if not bool((radius >= 0).all()):
+            raise InputError(f"radius {float(radius.min()):g} is negative or NaN; pass radii >= 0")
+        low, high = clip
+        return cls((image - radius).clamp(low, high)[None], (image + radius).clamp(low, high)[None])
+
+    def __len__(self) -> int:
+        return self.lower.shape[0]
+
+    def __getitem__(self, index: int) -> "Region":
+        return Region(self.lower[index][None], self.upper[index][None])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One image's shape."""
+        return tuple(self.lower.shape[1:])
+
+    @property
+    def center(self) -> Float[Tensor, "batch *shape"]:
+        """The boxes' midpoints."""
+        return (self.lower + self.upper) / 2
+
+    def clip(self, images: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """The nearest images inside the boxes, to the last bit."""
+        return torch.minimum(torch.maximum(images, self.lower), self.upper)
+
+    def contains(self, image: Float[Tensor, "*shape"]) -> bool:
+        """Whether one image lies in every box of the batch."""
+        return bool(((self.lower <= image) & (image <= self.upper)).all())
+
+    def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> "Region":
+        """The same boxes in another dtype or on another device (rounded, not outward)."""
+        return Region(self.lower.to(device, dtype), self.upper.to(device, dtype))
+
+    @staticmethod
+    def stack(regions: "Sequence[Region]") -> "Region":
+        """One batch out of several."""
+        return Region(torch.cat([r.lower for r in regions]), torch.cat([r.upper for r in regions]))

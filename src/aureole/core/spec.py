@@ -1,0 +1,58 @@
+"""Specs: what must hold for every image of a region."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core.errors import InputError
+
+
+class Spec(ABC):
+    """An order statistic of linear rows: the `order`-th smallest of `rows(n) @ scores` must be positive.
+
+    With that, `margin > 0` says the spec holds; a tie counts as failure (verification notes, section 1).
+    """
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Which of the sorted row values is the margin, counted from 1 at the smallest."""
+
+    @abstractmethod
+    def rows(self, classes: int) -> Float[Tensor, "rows classes"]:
+        """The linear rows over the scores (float64). InputError when they do not fit `classes` scores."""
+
+    def margin(self, scores: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+        """How far the spec is from failing, in score units; positive means it holds."""
+        rows = self.rows(scores.shape[-1]).to(scores)
+        return torch.kthvalue(scores @ rows.T, self.order, dim=-1).values
+
+
+@dataclass(frozen=True)
+class TopK(Spec):
+    """The target stays among the k highest scores: `margin = - (k-th largest of F_c - F_target, c != target)`."""
+
+    target: int
+    k: int
+
+    @property
+    def order(self) -> int:  # noqa: D102
+        return self.k
+
+    def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
+        if not 0 <= self.target < classes:
+            raise InputError(
+                f"target {self.target} is not one of the network's {classes} classes; pass 0..{classes - 1}"
+            )
+        if not 1 <= self.k < classes:
+            raise InputError(f"k = {self.k} does not fit {classes} classes; pass 1..{classes - 1}")
+        eye = torch.eye(classes, dtype=torch.float64)
+        others = [c for c in range(classes) if c != self.target]
+        return eye[self.target] - eye[others]
+
+    def intruders(self, classes: int) -> tuple[int, ...]:
+        """The class that each row compares with the target."""
+        return tuple(c for c in range(classes) if c != self.target)

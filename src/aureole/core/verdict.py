@@ -1,0 +1,55 @@
+"""Verdicts and answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Verdict(StrEnum):
+    """ROBUST only when proved, VULNERABLE only with a replayed witness, everything else UNKNOWN."""
+
+    ROBUST = "ROBUST"
+    VULNERABLE = "VULNERABLE"
+    UNKNOWN = "UNKNOWN"
+
+
+class Why(StrEnum):
+    """What decided the verdict, or why nothing did."""
+
+    ATTACK = "attack"  # a gradient attack found the witness
+    BOUNDS = "bounds"  # linear bounds proved the spec
+    MILP = "milp"  # the solver proved infeasibility, or found the witness
+    DEADLINE = "deadline"  # the time ran out
+    SOLVER = "solver"  # the solver gave up or gave an answer that did not hold
+    INCOMPLETE = "incomplete"  # every method asked for has ended, none decided
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is known about a spec on a region when the work ends.
+
+    verdict:      see `Verdict`
+    why:          what decided it
+    margin_bound: a proved lower bound of the margin over the region, in score units; None when none was computed
+    margin_seen:  the smallest margin met at an image inside the region (float64 replay); None when none was tried
+    witness:      an image inside the region where the replayed margin is <= 0, with VULNERABLE only
+    weakest:      the image where `margin_seen` was met
+    slack:        what the deciding bound had to exceed, in score units
+    seconds:      wall-clock time
+    calls:        how often each stage ran
+    detail:       one line for people when the verdict is UNKNOWN
+    """
+
+    verdict: Verdict
+    why: Why
+    margin_bound: float | None = None
+    margin_seen: float | None = None
+    witness: Float[Tensor, "*shape"] | None = None
+    weakest: Float[Tensor, "*shape"] | None = None
+    slack: float = 0.0
+    seconds: float = 0.0
+    calls: Mapping[str, int] = field(default_factory=dict)
+    detail: str = ""

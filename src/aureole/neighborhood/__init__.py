@@ -1,0 +1,1 @@
+"""Maximal ringed neighborhoods: the main job, several methods behind one call."""

@@ -1,0 +1,70 @@
+"""The answer: radii, their proof and their witnesses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Neighborhood:
+    """What `maximize` found.
+
+    verdict:      ROBUST when the radii are proved; UNKNOWN when the budget ended before the first proof (radii 0)
+    radii:        one per ring, pixel units, float64
+    ring_pixels:  how many pixels each ring has
+    size:         weights @ radii
+    proof:        which stage proved the radii (`bounds`, `milp`)
+    margin_bound: the proved lower bound of the margin over the region, in score units
+    witnesses:    ring -> an image of N(radii + delta in that ring) on which the spec fails (replayed)
+    capped:       rings whose radius is at the cap
+    maximal:      whether every ring has a witness or is capped; None when the method does not look
+    open_rings:   the rings with neither; None when the method does not look
+    upper_bound:  a proved upper bound of the best size; gap = 1 - size / upper_bound; None when not computed
+    weakest:      the image of the region with the smallest margin met, and that margin
+    calls:        prover calls by verdict and stage, e.g. {"ROBUST by bounds": 12}
+    timeline:     (seconds, size) of every improvement
+    """
+
+    verdict: Verdict
+    radii: Float[Tensor, "rings"]
+    ring_pixels: tuple[int, ...]
+    size: float
+    proof: str
+    margin_bound: float | None
+    weakest: Float[Tensor, "channels height width"] | None
+    weakest_margin: float | None
+    witnesses: Mapping[int, Float[Tensor, "channels height width"]] = field(default_factory=dict)
+    capped: tuple[int, ...] = ()
+    maximal: bool | None = None
+    open_rings: tuple[int, ...] | None = None
+    upper_bound: float | None = None
+    gap: float | None = None
+    calls: Mapping[str, int] = field(default_factory=dict)
+    timeline: tuple[tuple[float, float], ...] = ()
+    seconds: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The result as plain numbers and words, for JSON."""
+        return {
+            "verdict": str(self.verdict),
+            "radii": self.radii.tolist(),
+            "ring_pixels": list(self.ring_pixels),
+            "size": self.size,
+            "maximal": self.maximal,
+            "open_rings": None if self.open_rings is None else list(self.open_rings),
+            "upper_bound": self.upper_bound,
+            "gap": self.gap,
+            "proof": self.proof,
+            "margin_bound": self.margin_bound,
+            "weakest_margin": self.weakest_margin,
+            "witness_rings": sorted(self.witnesses),
+            "capped": list(self.capped),
+            "seconds": self.seconds,
+            "calls": dict(self.calls),
+            "timeline": [list(point) for point in self.timeline],
+        }
