@@ -1,0 +1,18 @@
+"""Networks: architectures, and weights by path or by name."""
+
+from aureole.nets.architectures import ARCHITECTURES, Architecture, ConvNet, architecture, build
+from aureole.nets.storage import AUTHORS, SHIPPED, Network, load, save, training_record
+
+__all__ = [
+    "ARCHITECTURES",
+    "AUTHORS",
+    "SHIPPED",
+    "Architecture",
+    "ConvNet",
+    "Network",
+    "architecture",
+    "build",
+    "load",
+    "save",
+    "training_record",
+]
