@@ -1,0 +1,6 @@
+"""Attacks: searches for images of a region on which a spec fails."""
+
+from aureole.attacks.base import Attack, Found
+from aureole.attacks.smooth import SmoothPgd
+
+__all__ = ["Attack", "Found", "SmoothPgd"]

@@ -1,0 +1,143 @@
+"""Bounds of every inner node: intervals first, then linear bounds for the neurons that are open and matter."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from aureole.bounds.interval import Interval, IntervalRule, interval_step
+from aureole.bounds.linear import RELAXATIONS, Relaxation, Relaxations, lower_bounds
+from aureole.bounds.ops import affine, maxpool, relu
+from aureole.bounds.ops.maxpool import PoolRelaxation, from_windows
+from aureole.bounds.patch import Patch
+from aureole.core import Graph, Region
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Relu, Reshape
+
+INTERVAL_RULES: Mapping[type, IntervalRule] = {
+    **affine.INTERVAL,
+    Relu: relu.relu_interval,
+    MaxPool: maxpool.pool_interval,
+}
+
+CHUNK_ELEMENTS = 2**24
+"""Dense rows are taken in chunks of at most about so many coefficients (128 MiB in float64)."""
+
+
+def intermediate_bounds(graph: Graph, region: Region) -> dict[int, Interval]:
+    """Proved bounds of every node over each region.
+
+    Neurons that no relaxation looks at closely (stable relus, inputs that cannot win their window, windows that
+    stay at the floor) keep their interval bounds: that is valid, and it is where the time would go.
+    """
+    bounds: dict[int, Interval] = {}
+    relaxations: dict[int, Relaxation] = {}
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node.op, Input):
+            bounds[i] = Interval(region.lower, region.upper)
+            continue
+        if isinstance(node.op, Relu | MaxPool):
+            below = node.inputs[0]
+            if not _exact(graph, below):
+                worthwhile = _worthwhile(graph, i, bounds[below])
+                if bool(worthwhile.any()):
+                    tighter = _linear(graph, region, below, worthwhile, relaxations)
+                    bounds[below] = bounds[below].tighten(tighter)
+            relaxations[i] = RELAXATIONS[type(node.op)].of(node, bounds[below])
+        bounds[i] = interval_step(node, [bounds[j] for j in node.inputs], INTERVAL_RULES)
+    return bounds
+
+
+def _exact(graph: Graph, i: int) -> bool:
+    """Whether the interval of node i is already exact: one affine step from the image."""
+    node = graph.nodes[i]
+    while isinstance(node.op, Reshape):
+        node = graph.nodes[node.inputs[0]]
+    if not isinstance(node.op, Conv | Linear):
+        return isinstance(node.op, Input)
+    node = graph.nodes[node.inputs[0]]
+    while isinstance(node.op, Reshape):
+        node = graph.nodes[node.inputs[0]]
+    return isinstance(node.op, Input)
+
+
+def _worthwhile(graph: Graph, i: int, z: Interval) -> Bool[Tensor, "batch *shape"]:
+    """The inputs of non-linear node i whose bounds the relaxation reads."""
+    node = graph.nodes[i]
+    if isinstance(node.op, Relu):
+        return z.unstable
+    pool = PoolRelaxation.of(node, z)
+    alone = (pool.candidates.sum(-2) <= 1) & ~pool.zero  # one candidate left: the pool is that input
+    open_ = pool.candidates & ~alone.unsqueeze(-2)
+    return from_windows(open_.to(z.lower), pool.op, *pool.below[1:]) > 0
+
+
+def _linear(
+    graph: Graph, region: Region, i: int, neurons: Bool[Tensor, "batch *shape"], relaxations: Relaxations
+) -> Interval:
+    """Linear bounds of the chosen neurons of node i; infinite elsewhere."""
+    lower = torch.full_like(neurons, -torch.inf, dtype=region.lower.dtype)
+    upper = -lower
+    if _local(graph, i):
+        chosen = neurons.nonzero(as_tuple=True)
+        values = _by_patches(graph, region, i, chosen, relaxations)
+        lower, upper = lower.index_put(chosen, values[0]), upper.index_put(chosen, -values[1])
+        return Interval(lower, upper)
+    flat_lower, flat_upper = lower.flatten(1), upper.flatten(1)
+    columns = neurons.flatten(1).any(0).nonzero().squeeze(1)  # one set of rows for the whole batch
+    widest = max(torch.Size(n.shape).numel() for n in graph.nodes)
+    for chunk in columns.split(max(1, CHUNK_ELEMENTS // (2 * widest * len(region)))):
+        eye = torch.zeros(len(chunk), flat_lower.shape[1], dtype=lower.dtype, device=lower.device)
+        eye[torch.arange(len(chunk)), chunk] = 1
+        rows = (
+            torch.cat([eye, -eye])
+            .reshape(1, -1, *graph.nodes[i].shape)
+            .expand(len(region), -1, *[-1] * (neurons.ndim - 1))
+        )
+        low, minus_high = lower_bounds(graph, region, rows, relaxations, start=i).chunk(2, 1)
+        flat_lower = flat_lower.index_copy(1, chunk, low)
+        flat_upper = flat_upper.index_copy(1, chunk, -minus_high)
+    return Interval(flat_lower.reshape(lower.shape), flat_upper.reshape(upper.shape))
+
+
+def _local(graph: Graph, i: int) -> bool:
+    """Whether node i sees the image through convolutions and pools only, so that patches apply."""
+    ancestors, local = {i}, True
+    for j in range(i, 0, -1):
+        if j in ancestors:
+            ancestors.update(graph.nodes[j].inputs)
+            local &= isinstance(graph.nodes[j].op, Conv | Relu | MaxPool | Add)
+    return local and len(graph.nodes[i].shape) == 3 and len(graph.input_shape) == 3
+
+
+def _by_patches(
+    graph: Graph, region: Region, start: int, neurons: tuple[Tensor, ...], relaxations: Relaxations
+) -> Tensor:
+    """Lower bounds of the neurons and of minus the neurons, shape (2, neurons)."""
+    batch, channel, top, left = neurons
+    one = torch.zeros(len(batch), graph.nodes[start].shape[0], dtype=region.lower.dtype, device=region.lower.device)
+    one[torch.arange(len(batch)), channel] = 1
+    pending = {start: Patch(torch.stack([one, -one])[..., None, None], top, left, batch)}
+    constant = region.lower.new_zeros(2, len(batch))
+    for i in range(start, 0, -1):
+        if i not in pending:
+            continue
+        node, patch = graph.nodes[i], pending.pop(i)
+        if not isinstance(node.op, Add):
+            if isinstance(node.op, Conv):
+                patch = _inside(patch, node.shape)
+                patch, shift = affine.conv_patch(node.op, patch)
+            else:
+                patch, shift = relaxations[i].patch(patch)
+            constant = constant + shift
+        for j in node.inputs:
+            pending[j] = pending[j].merge(patch) if j in pending else patch
+    patch = pending[0]
+    middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
+    return constant + (patch.coef * patch.gather(middle) - patch.coef.abs() * patch.gather(radius)).flatten(2).sum(-1)
+
+
+def _inside(patch: Patch, shape: tuple[int, ...]) -> Patch:
+    """Drop coefficients on padding: a convolution's bias must not reach positions that do not exist."""
+    return replace(patch, coef=patch.coef * patch.inside(*shape[1:]))

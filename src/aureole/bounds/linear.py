@@ -1,0 +1,95 @@
+"""Backward linear bounds (CROWN, Zhang et al. 2018; Xu et al. 2020) of rows over any node.
+
+A row is a linear function of a node's value. Going backward, every operator turns it into a linear function of the
+operator's input that lies below it on the region; at the image, the box gives the number.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.bounds.interval import Bounds
+from aureole.bounds.ops.affine import affine_rows
+from aureole.bounds.ops.maxpool import PoolRelaxation
+from aureole.bounds.ops.relu import ReluRelaxation
+from aureole.core import Graph, Region
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape
+
+Relaxation = ReluRelaxation | PoolRelaxation
+Relaxations = Mapping[int, Relaxation]
+Parameters = Mapping[int, dict[str, Tensor]]
+"""Free slopes, weights and levels by the node's position; see each relaxation's `parameters`."""
+
+RELAXATIONS = {Relu: ReluRelaxation, MaxPool: PoolRelaxation}
+
+
+def relax(graph: Graph, bounds: Bounds, until: int | None = None) -> dict[int, Relaxation]:
+    """Relaxations of all non-linear nodes (before position `until`) from proved bounds of their inputs."""
+    return {
+        i: RELAXATIONS[type(node.op)].of(node, bounds[node.inputs[0]])
+        for i, node in enumerate(graph.nodes[:until])
+        if type(node.op) in RELAXATIONS
+    }
+
+
+def backward(
+    graph: Graph,
+    start: int,
+    rows: Float[Tensor, "batch rows *shape"],
+    relaxations: Relaxations,
+    parameters: Parameters | None = None,
+) -> tuple[Float[Tensor, "batch rows *input"], Float[Tensor, "batch rows"]]:
+    """Rows over node `start` -> coefficients over the image and a constant that together lie below them."""
+    pending = {start: rows}
+    constant = rows.new_zeros(rows.shape[:2])
+    for i in range(start, 0, -1):
+        if i in pending:
+            node, above = graph.nodes[i], pending.pop(i)
+            if isinstance(node.op, Add):
+                parts = [above, above]
+            elif isinstance(node.op, Reshape):
+                parts = [above.reshape(*above.shape[:2], *graph.nodes[node.inputs[0]].shape)]
+            else:
+                lowered, shift = _nonlinear_or_affine(graph, i, node, above, relaxations, parameters)
+                constant = constant + shift
+                parts = [lowered]
+            for j, part in zip(node.inputs, parts, strict=True):
+                pending[j] = pending[j] + part if j in pending else part
+    return pending.get(0, rows.new_zeros(*rows.shape[:2], *graph.input_shape)), constant
+
+
+def _nonlinear_or_affine(
+    graph: Graph, i: int, node: Node, rows: Tensor, relaxations: Relaxations, parameters: Parameters | None
+) -> tuple[Tensor, Tensor]:
+    if isinstance(node.op, Conv | Linear):
+        return affine_rows(node, rows, graph.nodes[node.inputs[0]].shape)
+    return relaxations[i].rows(rows, None if parameters is None else parameters[i])
+
+
+def concretize(rows: Float[Tensor, "batch rows *input"], region: Region) -> Float[Tensor, "batch rows"]:
+    """The smallest value of each row over its box."""
+    middle = ((region.lower + region.upper) / 2).flatten(1).unsqueeze(-1)
+    radius = ((region.upper - region.lower) / 2).flatten(1).unsqueeze(-1)
+    flat = rows.flatten(2)
+    return (flat @ middle - flat.abs() @ radius).squeeze(-1)
+
+
+def lower_bounds(
+    graph: Graph,
+    region: Region,
+    rows: Float[Tensor, "batch rows *shape"],
+    relaxations: Relaxations,
+    parameters: Parameters | None = None,
+    start: int | None = None,
+) -> Float[Tensor, "batch rows"]:
+    """Lower bounds over each region of rows over node `start` (the scores when None)."""
+    start = len(graph.nodes) - 1 if start is None else start
+    coefficients, constant = backward(graph, start, rows, relaxations, parameters)
+    return concretize(coefficients, region) + constant
+
+
+def minimizers(coefficients: Float[Tensor, "batch rows *input"], region: Region) -> Float[Tensor, "batch rows *input"]:
+    """The corner of the box where each linear function is smallest (a good place to attack)."""
+    return torch.where(coefficients > 0, region.lower.unsqueeze(1), region.upper.unsqueeze(1))
