@@ -7,6 +7,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,19 @@ from aureole.core.files import read_bytes, write_bytes
 
 JSON_NAME = "record.json"
 ARRAYS_NAME = "arrays.safetensors"
+
+
+class Array(StrEnum):
+    """The names of a record's arrays. `aureole.cli.records` writes them, `aureole.report` reads them."""
+
+    IMAGE = "image"  # (C,H,W)
+    MASK = "mask"  # (H,W) uint8, non-zero at the perturbed object
+    TARGET_MASK = "target_mask"  # (H,W) uint8, when known
+    RING_INDEX = "ring_index"  # (H,W) the ring of each pixel
+    RADII = "radii"  # (rings), pixel units
+    WEAKEST = "weakest"  # (C,H,W) the image with the smallest margin met, when there is one
+    WITNESS = "witness"  # (C,H,W) of a `prove` record, with VULNERABLE
+    WITNESSES = "witnesses"  # (n,C,H,W) in the order of result["witness_rings"]
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""The bar chart: one radius per ring, with the step that breaks each ring."""
+
+from collections.abc import Collection
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from aureole.report import style
+from aureole.report.panels import log_ticks, radius_colours, radius_norm
+
+_WIDE = 10.0  # from this ratio of largest to smallest positive radius on, the axis is logarithmic
+
+
+def ring_bars(
+    axes: Axes,
+    radii: np.ndarray,
+    delta: float,
+    broken: Collection[int],
+    capped: Collection[int],
+    open_rings: Collection[int],
+) -> None:
+    """One bar per ring in the colours of the ring map.
+
+    broken:     rings with a witness: the bracket [radius, radius + delta] is drawn
+    capped:     rings at the largest radius worth having
+    open_rings: rings that nobody has shown to be at their limit
+    """
+    rings = np.arange(len(radii))
+    floor = _scale(axes, radii, delta, bool(set(broken) & set(np.flatnonzero(radii == 0).tolist())))
+    norm, colours = radius_norm(radii), radius_colours()
+    fill = [style.ZERO if norm is None or r == 0 else colours(norm(r)) for r in radii]
+    stub = floor * _ZERO_STUB if floor else 0.0
+    heights = np.where(radii > 0, radii, stub)
+    axes.bar(rings, heights, width=0.82, color=fill, edgecolor="#444444", linewidth=0.5, zorder=2)
+    top = axes.get_ylim()[1]
+    for ring in sorted(broken):
+        radius = float(radii[ring])
+        if radius > 0:
+            _bracket(axes, ring, radius, radius + delta)
+        else:  # on a log axis [0, delta] may end below the block that stands for 0
+            _bracket(axes, ring, stub, max(delta, stub * 1.15))
+    for ring in sorted(capped):
+        axes.annotate("▲", (ring, min(heights[ring], top)), ha="center", va="bottom", fontsize=8, color=style.INK)
+    for ring in sorted(open_rings):
+        axes.annotate("?", (ring, heights[ring]), ha="center", va="bottom", fontsize=9, color=style.INK)
+    axes.set_xlim(-0.8, len(radii) - 0.2)
+    axes.set_xlabel("ring: distance from the object in pixels (ring 0 is the object itself)", fontsize=9)
+    axes.set_ylabel("radius: allowed change of a pixel\n(0 = none, 1 = black to white)", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+    _legend(axes, radii, delta, broken, capped, open_rings)
+
+
+_ZERO_STUB = 0.75  # of the log axis's floor: the top of the little block that stands for radius 0
+_ZERO_BASE = 0.55  # of the floor: where the axis begins
+
+
+def _scale(axes: Axes, radii: np.ndarray, delta: float, brackets_at_zero: bool) -> float:
+    """Set the vertical axis; returns the log axis's floor, 0.0 for a linear axis."""
+    positive = radii[radii > 0]
+    top = float(radii.max(initial=0.0)) + delta
+    if positive.size == 0 or top <= _WIDE * positive.min():
+        axes.set_ylim(0, top * 1.18)
+        return 0.0
+    floor = float(positive.min()) / 1.2
+    if brackets_at_zero:  # room for the bracket [0, delta], unless that would squeeze everything else
+        floor = min(floor, max(delta / 1.2, floor / 10))
+    axes.set_yscale("log")
+    norm = radius_norm(radii)
+    assert norm is not None
+    log_ticks(axes.yaxis, norm)
+    if not (radii == 0).any():
+        axes.set_ylim(floor, top * 1.6)
+        return floor
+    base, top = floor * _ZERO_BASE, top * 1.6
+    axes.set_ylim(base, top)
+    ticks = [t for t in axes.yaxis.get_major_locator().tick_values(floor, top) if floor <= t <= top]
+    axes.yaxis.set_major_locator(FixedLocator([base, *ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: "0" if value <= base * 1.001 else f"{value:.3g}")
+    return floor
+
+
+def _bracket(axes: Axes, ring: int, low: float, high: float) -> None:
+    axes.plot([ring, ring], [low, high], color=style.VERDICTS["VULNERABLE"], linewidth=1.3, zorder=3)
+    axes.plot([ring - 0.3, ring + 0.3], [high, high], color=style.VERDICTS["VULNERABLE"], linewidth=1.6, zorder=3)
+
+
+def _legend(
+    axes: Axes,
+    radii: np.ndarray,
+    delta: float,
+    broken: Collection[int],
+    capped: Collection[int],
+    open_rings: Collection[int],
+) -> None:
+    handles: list[Line2D | Patch] = []
+    if broken:
+        colour = style.VERDICTS["VULNERABLE"]
+        handles.append(
+            Line2D([], [], color=colour, marker="_", markersize=9, linewidth=0, markeredgewidth=1.8,
+                   label=f"limit: {delta:g} more lets an image fail")
+        )  # fmt: skip
+    if capped:
+        handles.append(
+            Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label="any change is allowed")
+        )
+    if open_rings:
+        handles.append(
+            Line2D([], [], color=style.INK, marker="$?$", markersize=7, linewidth=0, label="might still grow")
+        )
+    if (radii == 0).any():
+        handles.append(Patch(facecolor=style.ZERO, edgecolor="#444444", label="radius 0"))
+    if handles:
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncol=len(handles),
+            frameon=False,
+            fontsize=9,
+            handletextpad=0.5,
+            columnspacing=1.8,
+        )

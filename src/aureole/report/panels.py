@@ -1,0 +1,105 @@
+"""The pictures inside a page: outlined image, ring map, and one image's difference to another."""
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from aureole.report import style
+
+_SPREAD = 1.25  # widens the colour scale when all radii are equal
+
+
+def radius_norm(radii: np.ndarray) -> LogNorm | None:
+    """The colour scale of the positive radii; None when there is none."""
+    positive = radii[radii > 0]
+    if positive.size == 0:
+        return None
+    low, high = float(positive.min()), float(positive.max())
+    if high < low * _SPREAD:
+        low, high = low / _SPREAD, high * _SPREAD
+    return LogNorm(low, high)
+
+
+def radius_colours() -> Colormap:
+    """The colour map of the radii; radius 0 (masked) has a colour outside it."""
+    from matplotlib import colormaps
+
+    return colormaps[style.RADII].with_extremes(bad=style.ZERO)
+
+
+def outlined(
+    axes: Axes, image: np.ndarray, target: np.ndarray | None, perturbed: np.ndarray | None, names: tuple[str, str]
+) -> None:
+    """The image with the target and the perturbed object outlined, and a legend under it with their names."""
+    style.show_image(axes, image)
+    handles = []
+    for mask, colour, name in ((target, style.TARGET, names[0]), (perturbed, style.OBJECT, names[1])):
+        if mask is not None:
+            style.outline(axes, mask, colour)
+            handles.append(Line2D([], [], color=colour, linewidth=2.5, label=name))
+    if handles:
+        below(axes, handles)
+
+
+def ring_map(figure: Figure, axes: Axes, ring_index: np.ndarray, radii: np.ndarray, mask: np.ndarray) -> None:
+    """Each pixel coloured by the radius of its ring on a log scale, radius 0 in its own colour."""
+    values = np.ma.masked_equal(radii[ring_index], 0.0)
+    norm = radius_norm(radii)
+    picture = axes.imshow(values, cmap=radius_colours(), norm=norm, interpolation="none")
+    style.frame(axes)
+    style.outline(axes, mask, style.OBJECT, halo="black")
+    handles: list[Artist] = [Line2D([], [], color=style.OBJECT, linewidth=2.5, label="the object (ring 0)")]
+    if (radii == 0).any():
+        handles.append(Patch(facecolor=style.ZERO, edgecolor="#888888", label="radius 0"))
+    below(axes, handles)
+    if norm is not None:
+        bar = figure.colorbar(picture, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
+        log_ticks(bar.ax.yaxis, norm)
+
+
+def log_ticks(axis, norm: LogNorm) -> None:  # type: ignore[no-untyped-def]  # matplotlib's Axis or colour bar axis
+    """Plain decimal labels, dense enough that a short scale has at least two."""
+    assert norm.vmin is not None and norm.vmax is not None
+    decades = np.log10(norm.vmax / norm.vmin)
+    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.2 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(labelsize=8, length=2)
+
+
+def difference(figure: Figure, axes: Axes, image: np.ndarray, other: np.ndarray) -> None:
+    """The change from `image` to `other` in colours symmetrical around no change."""
+    change = style.largest_channel(other - image)
+    norm = style.signed_norm(change)
+    picture = axes.imshow(change, cmap=style.SIGNED, norm=norm, interpolation="none")
+    style.frame(axes)
+    bar = figure.colorbar(picture, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
+    top = float(norm.vmax or 1.0)
+    middle = float(getattr(norm, "linthresh", top / 2))
+    bar.set_ticks(
+        [-top, -middle, 0.0, middle, top],
+        labels=[f"{v:+.2g}" for v in (-top, -middle)] + ["0"] + [f"{v:+.2g}" for v in (middle, top)],
+    )
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.tick_params(labelsize=8, length=2)
+
+
+def below(axes: Axes, handles: list) -> None:
+    """A legend under a panel, so that it hides no pixel."""
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.01),
+        frameon=False,
+        fontsize=9,
+        handlelength=1.4,
+        borderaxespad=0.2,
+        labelspacing=0.3,
+    )

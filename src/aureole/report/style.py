@@ -1,0 +1,94 @@
+"""Colours and small drawing helpers shared by every picture.
+
+The named colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with the common
+colour-vision deficiencies can tell apart.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize, SymLogNorm
+
+TARGET = "#E69F00"
+OBJECT = "#56B4E9"
+ZERO = "#C9C9C9"
+INK = "#222222"
+FAINT = "#6B6B6B"
+VERDICTS = {"ROBUST": "#009E73", "VULNERABLE": "#D55E00", "UNKNOWN": "#6B6B6B"}
+RADII = "viridis"
+SIGNED = "PuOr_r"
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw a (C,H,W) image in [0,1]: grey for one channel, colour for three, the mean of any other number."""
+    if image.shape[0] == 3:
+        axes.imshow(image.transpose(1, 2, 0), interpolation="none")
+    else:
+        axes.imshow(image.mean(0), cmap="gray", vmin=0, vmax=1, interpolation="none")
+    frame(axes)
+
+
+def frame(axes: Axes) -> None:
+    """No ticks, a thin border: the panel is a picture, not a plot."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color="#999999", linewidth=0.6)
+
+
+def heading(axes: Axes, title: str, note: str = "") -> None:
+    """A panel's title in bold with one lighter line under it."""
+    axes.annotate(
+        title,
+        (0, 1),
+        (0, 18),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=11,
+        fontweight="bold",
+        color=INK,
+    )
+    axes.annotate(note, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=FAINT)
+
+
+def edges(mask: np.ndarray) -> np.ndarray:
+    """The pixel edges between marked and unmarked pixels of an (H,W) mask, as (edges, 2, 2) segments of x and y."""
+    padded = np.pad(mask.astype(bool), 1)
+    rows, columns = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    flat = np.stack([np.stack([columns - 0.5, rows - 0.5], 1), np.stack([columns + 0.5, rows - 0.5], 1)], 1)
+    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    upright = np.stack([np.stack([columns - 0.5, rows - 0.5], 1), np.stack([columns - 0.5, rows + 0.5], 1)], 1)
+    return np.concatenate([flat, upright])
+
+
+def outline(axes: Axes, mask: np.ndarray, colour: str, width: float = 1.8, halo: str | None = None) -> None:
+    """Draw the border of an (H,W) mask along its pixel edges; a halo keeps it readable on any background."""
+    segments = list(edges(mask))
+    if halo is not None:
+        axes.add_collection(LineCollection(segments, colors=halo, linewidths=width + 1.6, capstyle="round"))
+    axes.add_collection(LineCollection(segments, colors=colour, linewidths=width, capstyle="round"))
+
+
+def signed_norm(values: np.ndarray) -> Normalize:
+    """A colour scale symmetrical around 0; logarithmic away from 0 when a linear one would hide most changes."""
+    size = np.abs(values)
+    top = float(size.max()) or 1.0
+    changed = size[size > top * 1e-6]
+    typical = float(np.median(changed)) if changed.size else top
+    if top > 20 * typical:
+        return SymLogNorm(linthresh=typical, vmin=-top, vmax=top)
+    return Normalize(-top, top)
+
+
+def largest_channel(difference: np.ndarray) -> np.ndarray:
+    """At each pixel of a (C,H,W) difference, the signed change of the channel that changed most."""
+    channel = np.abs(difference).argmax(0)
+    picked: np.ndarray = np.take_along_axis(difference, channel[None], 0)[0]
+    return picked
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A short number; a dash for nothing."""
+    return "–" if value is None else f"{float(value):.{digits}g}"

@@ -1,0 +1,30 @@
+"""Tables: rows of plain words from stored records."""
+
+from collections.abc import Iterable
+
+from aureole.core.record import Record
+from aureole.report.style import number
+
+COLUMNS = ("network", "scene", "target", "object", "size", "smallest", "largest", "maximal", "seconds")
+
+
+def rows(records: Iterable[Record]) -> list[tuple[str, ...]]:
+    """One row per neighborhood record, its cells in the order of `COLUMNS`."""
+    return [_row(record) for record in records if record.kind == "neighborhood"]
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    config, result = record.config, record.result
+    proved = result["verdict"] == "ROBUST"
+    label = config.get("object")
+    return (
+        str(record.network["name"]),
+        str(record.image["name"]),
+        str(config["target"]),
+        "–" if label is None else str(label),
+        number(result["size"]) if proved else "not proved",
+        number(min(result["radii"])),
+        number(max(result["radii"])),
+        {None: "–", True: "yes", False: f"{len(result['open_rings'] or [])} rings open"}[result["maximal"]],
+        f"{result['seconds']:.1f}",
+    )

@@ -1,0 +1,149 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from PIL import Image
+
+from aureole.core import InputError
+from aureole.core.record import ARRAYS_NAME, JSON_NAME, read_record
+from aureole.report import draw, style
+from aureole.report.page import compose
+from aureole.report.panels import radius_colours, radius_norm
+
+
+def figure_of(folder: Path):
+    return compose(*read_record(folder))
+
+
+def texts(figure) -> str:
+    inside = [t.get_text() for axes in figure.axes for t in axes.texts]
+    legends = [t.get_text() for axes in figure.axes if axes.get_legend() for t in axes.get_legend().get_texts()]
+    return "\n".join([*(t.get_text() for t in figure.texts), *inside, *legends])
+
+
+def test_pictures_are_made_and_not_blank(write_neighborhood):
+    png, svg = draw(write_neighborhood())
+    assert (png.name, svg.name) == ("neighborhood.png", "neighborhood.svg")
+    pixels = np.asarray(Image.open(png).convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+    assert svg.read_text().count("<path") > 50
+
+
+def test_the_same_record_gives_the_same_bytes(write_neighborhood):
+    folder = write_neighborhood()
+    first = [path.read_bytes() for path in draw(folder)]
+    assert first == [path.read_bytes() for path in draw(folder)]
+
+
+def test_ring_map_and_bars_follow_the_radii(write_neighborhood):
+    folder = write_neighborhood()
+    _, arrays = read_record(folder)
+    radii, index = arrays["radii"].numpy(), arrays["ring_index"].numpy()
+    norm, colours = radius_norm(radii), radius_colours()
+    assert norm is not None
+    wanted = [to_rgba(style.ZERO) if r == 0 else colours(norm(r)) for r in radii]
+
+    figure = figure_of(folder)
+    ring_map = next(axes for axes in figure.axes if axes.images and axes.images[0].get_cmap().name == style.RADII)
+    drawn = ring_map.images[0].to_rgba(ring_map.images[0].get_array())
+    np.testing.assert_allclose(drawn, np.array(wanted)[index], atol=1e-6)
+
+    chart = next(axes for axes in figure.axes if len(axes.patches) == len(radii))
+    np.testing.assert_allclose([bar.get_facecolor() for bar in chart.patches], wanted, atol=1e-6)
+    heights = np.array([bar.get_height() for bar in chart.patches])
+    np.testing.assert_allclose(heights[radii > 0], radii[radii > 0])
+    assert (heights[radii == 0] < radii[radii > 0].min()).all()
+    labels = {t.get_text() for t in chart.get_yticklabels()}
+    assert "0" in labels
+
+
+def test_brackets_run_from_the_radius_to_the_witness(write_neighborhood):
+    folder = write_neighborhood(radii=[0.01] * 17, witness_rings=[2, 5], capped=[], open_rings=[])
+    chart = figure_of(folder).axes[4]
+    uprights = [line for line in chart.lines if len(set(line.get_xdata())) == 1]
+    assert [line.get_xdata()[0] for line in uprights] == [2, 5]
+    for line in uprights:
+        np.testing.assert_allclose(line.get_ydata(), [0.01, 0.011])
+
+
+def test_capped_and_open_rings_are_marked(write_neighborhood):
+    said = texts(figure_of(write_neighborhood()))
+    assert "▲" in said and "?" in said
+    assert "any change is allowed" in said and "might still grow" in said
+    assert "radius 0" in said
+
+
+def test_the_title_says_what_is_shown(write_neighborhood):
+    said = texts(figure_of(write_neighborhood()))
+    for word in (
+        "PROVED",
+        "digits-none",
+        "label 3 stays among the 2 highest scores",
+        "object 7",
+        "size 1.73",
+        "oracle",
+    ):
+        assert word in said
+
+
+def test_maximal_rings_and_upper_bound_are_told(write_neighborhood):
+    said = texts(figure_of(write_neighborhood(maximal=True, open_rings=[], upper_bound=2.5)))
+    assert "maximal: no ring can grow by 0.001" in said
+    assert "at most 2.5 is possible" in said
+
+
+def test_nothing_proved(write_neighborhood):
+    folder = write_neighborhood(radii=[0.0] * 17, verdict="UNKNOWN", witness_rings=[], capped=[], open_rings=None)
+    assert "OPEN" in texts(figure_of(folder))
+    assert draw(folder)
+
+
+@pytest.mark.parametrize("absent", [("target_mask",), ("weakest",), ("target_mask", "weakest")])
+def test_optional_arrays_may_be_absent(write_neighborhood, absent):
+    said = texts(figure_of(write_neighborhood(arrays_without=absent)))
+    assert ("target: label 3" in said) == ("target_mask" not in absent)
+    assert ("Weakest" in said) == ("weakest" not in absent)
+
+
+@pytest.mark.parametrize(("verdict", "badge"), [("VULNERABLE", "BROKEN"), ("ROBUST", "PROVED"), ("UNKNOWN", "OPEN")])
+def test_prove_page(write_prove, verdict, badge):
+    folder = write_prove(verdict)
+    said = texts(figure_of(folder))
+    assert badge in said and "radius 0.03" in said
+    assert ("Witness" in said) == (verdict == "VULNERABLE")
+    assert [path.name for path in draw(folder)] == ["prove.png", "prove.svg"]
+
+
+def test_a_missing_array_is_one_clear_error(write_neighborhood):
+    with pytest.raises(InputError, match="do not fit together"):
+        draw(write_neighborhood(arrays_without=("ring_index",)))
+
+
+def test_a_damaged_record_is_one_clear_error(write_neighborhood):
+    folder = write_neighborhood()
+    arrays = folder / ARRAYS_NAME
+    arrays.write_bytes(arrays.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged"):
+        draw(folder)
+    (folder / JSON_NAME).write_text("{}")
+    with pytest.raises(InputError, match="not a record"):
+        draw(folder)
+
+
+def test_a_record_without_a_needed_word_is_one_clear_error(write_neighborhood):
+    folder = write_neighborhood()
+    content = json.loads((folder / JSON_NAME).read_text())
+    del content["config"]["delta"]
+    (folder / JSON_NAME).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="delta"):
+        draw(folder)
+
+
+def test_report_does_not_import_what_computes():
+    code = "import aureole.report, sys; print([m for m in sys.modules if 'pyplot' in m or 'highspy' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

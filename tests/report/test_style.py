@@ -1,0 +1,62 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from matplotlib.colors import Normalize, SymLogNorm
+
+from aureole.report import style
+from aureole.report.panels import radius_norm
+from aureole.report.words import spans
+
+
+@given(arrays(bool, (5, 6)))
+def test_outline_has_one_edge_per_border_between_pixels(mask):
+    padded = np.pad(mask, 1)
+    count = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+    segments = style.edges(mask)
+    assert segments.shape == (count, 2, 2)
+    assert (np.abs(segments[:, 0] - segments[:, 1]).sum(1) == 1).all()
+
+
+def test_signed_scale_is_symmetrical():
+    norm = style.signed_norm(np.array([-0.1, 0.0, 0.05]))
+    assert isinstance(norm, Normalize) and not isinstance(norm, SymLogNorm)
+    assert (norm.vmin, norm.vmax) == (-0.1, 0.1)
+
+
+def test_signed_scale_keeps_small_changes_visible():
+    norm = style.signed_norm(np.array([0.001] * 50 + [-1.0]))
+    assert isinstance(norm, SymLogNorm)
+    assert (norm.vmin, norm.vmax) == (-1.0, 1.0)
+
+
+def test_signed_scale_of_no_change():
+    norm = style.signed_norm(np.zeros(4))
+    assert norm(0.0) == 0.5
+
+
+def test_largest_channel_keeps_the_sign():
+    change = np.array([[[0.1]], [[-0.4]], [[0.2]]])
+    assert style.largest_channel(change).tolist() == [[-0.4]]
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=8))
+def test_radius_scale_covers_the_radii(radii):
+    norm = radius_norm(np.array(radii))
+    assert norm is not None
+    assert norm.vmin <= min(radii) and max(radii) <= norm.vmax
+    assert norm.vmin < norm.vmax
+
+
+def test_no_scale_without_a_positive_radius():
+    assert radius_norm(np.zeros(3)) is None
+
+
+def test_spans():
+    assert spans([3, 4, 5, 0, 9]) == "0, 3-5, 9"
+    assert spans([]) == ""
+
+
+def test_numbers_are_short():
+    assert style.number(None) == "–"
+    assert style.number(0.012345) == "0.0123"
