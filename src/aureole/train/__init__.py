@@ -1,7 +1,7 @@
 """Training: one loop, three defences."""
 
 from aureole.train.defences import BlackRectangle, Defence, LinfPgd, NoDefence, pgd
-from aureole.train.fit import Epoch, Progress, TrainingConfig, TrainingResult, fit
+from aureole.train.loop import Epoch, Progress, TrainingConfig, TrainingResult, fit
 from aureole.train.loss import multi_hot, multi_label_loss, top_k_accuracy, top_k_hits
 
 __all__ = [
