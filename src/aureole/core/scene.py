@@ -20,7 +20,7 @@ class Scene:
 
     image: Float[Tensor, "channels height width"]
     labels: tuple[int, ...]
-    masks: tuple[Bool[Tensor, "height width"], ...]
+    masks: tuple[Bool[Tensor, "_ _"], ...]  # of the image's height and width: told by check_mask, in words for users
     name: str = "scene"
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Scene:
         return self.masks[self.labels.index(label)]
 
 
-def check_image(image: Float[Tensor, "channels height width"]) -> None:
+def check_image(image: Float[Tensor, "*any"]) -> None:
     """InputError unless the image is a finite (C,H,W) tensor in [0,1]."""
     if image.ndim != 3:
         raise InputError(f"image has shape {tuple(image.shape)}; pass channels x height x width")
@@ -52,7 +52,7 @@ def check_image(image: Float[Tensor, "channels height width"]) -> None:
         raise InputError(f"image values lie in [{low:g}, {high:g}]; scale pixels to [0,1]")
 
 
-def check_mask(mask: Bool[Tensor, "height width"], image: Float[Tensor, "channels height width"]) -> None:
+def check_mask(mask: Bool[Tensor, "mask_height mask_width"], image: Float[Tensor, "channels height width"]) -> None:
     """InputError unless the mask has the image's height and width and marks at least one pixel."""
     if mask.shape != image.shape[1:]:
         wanted = "x".join(str(n) for n in image.shape)
