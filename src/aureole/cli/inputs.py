@@ -1,0 +1,92 @@
+"""What a command reads: the network, the image with its mask, radii and weights."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aureole import nets
+from aureole.core import Graph, InputError, Rings
+from aureole.core.files import read_bytes
+from aureole.core.graph import check_finite
+from aureole.core.scene import check_mask
+from aureole.data import read_image, read_mask
+from aureole.neighborhood.problem import WEIGHTS, named_weights
+
+
+def read_network(name: str, arch: str | None, root: Path | None) -> tuple[nets.Network, Graph]:
+    """The network and its graph; InputError when either cannot be had or a weight is not finite."""
+    network = nets.load(name, arch, root)
+    graph = nets.trace(network.module, network.input_shape)
+    check_finite(graph)
+    return network, graph
+
+
+def read_fitting_image(path: Path, graph: Graph) -> Float[Tensor, "channels height width"]:
+    """An image of the network's shape."""
+    image = read_image(path)
+    if tuple(image.shape) != tuple(graph.input_shape):
+        raise InputError(
+            f"{path} is {_by(image.shape)} but the network takes {_by(graph.input_shape)}; "
+            "pass an image of the network's shape"
+        )
+    return image
+
+
+def read_fitting_mask(path: Path, image: Float[Tensor, "channels height width"]) -> Bool[Tensor, "height width"]:
+    """A mask of the image's height and width that marks at least one pixel."""
+    mask = read_mask(path)
+    check_mask(mask, image)
+    return mask
+
+
+def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
+    """One radius per ring from `.npy`, JSON or plain text.
+
+    JSON is a list, or an object with `radii` (what `aureole neighborhood --json` prints, or its record.json).
+    InputError unless there is one finite radius >= 0 per ring.
+    """
+    data = read_bytes(path, "a file with one radius per ring")
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False) if path.suffix == ".npy" else _numbers(data.decode())
+        radii = torch.as_tensor(np.asarray(values, dtype=np.float64))
+    except (ValueError, TypeError, KeyError, EOFError) as error:
+        raise InputError(
+            f"{path} does not hold radii ({str(error).splitlines()[0]}); pass a JSON list, text or .npy of one "
+            "number per ring"
+        ) from error
+    if radii.shape != (len(rings),):
+        raise InputError(f"{path} holds {radii.numel()} radii for {len(rings)} rings; give one radius per ring")
+    for ring, radius in enumerate(radii.tolist()):
+        if not 0 <= radius < float("inf"):
+            raise InputError(f"{path}: the radius of ring {ring} is {radius:g}; pass finite radii >= 0")
+    return radii
+
+
+def _numbers(text: str) -> Any:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        return [float(word) for word in text.replace(",", " ").split()]
+    if isinstance(content, dict):
+        content = content.get("result", content)["radii"]
+    return np.atleast_1d(content)
+
+
+def read_weights(text: str, rings: Rings) -> Float[Tensor, "rings"]:
+    """Weights by name, or as a comma-separated list of one number per ring."""
+    if text in WEIGHTS:
+        return named_weights(text, rings)
+    try:
+        return torch.tensor([float(word) for word in text.split(",")], dtype=torch.float64)
+    except ValueError:
+        return named_weights(text, rings)  # tells the names that exist
+
+
+def _by(shape: tuple[int, ...] | torch.Size) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,71 @@
+"""The options that several commands share, and the checks of their numbers."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aureole.core import InputError
+
+NetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NET",
+        help="A .safetensors file, or digits-none, digits-l0, digits-linf, or an author's name under --data-root.",
+    ),
+]
+Arch = Annotated[str | None, typer.Option("--arch", help="x1k, x2 or x3; recognised from the weights when left out.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder with MNIST and the author's networks; else the variable AUREOLE_DATA."),
+]
+Target = Annotated[int, typer.Option("--target", help="The label that must survive.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds of wall-clock time.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+
+
+def check_timeout(seconds: float) -> float:
+    """The time limit; InputError unless it is finite and positive."""
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"--timeout is {seconds:g}; pass a finite number of seconds above 0")
+    return seconds
+
+
+def check_radius(radius: float) -> float:
+    """A radius in pixel units; InputError unless it is finite and not negative."""
+    if not (math.isfinite(radius) and radius >= 0):
+        raise InputError(f"--radius is {radius:g}; pass a finite radius >= 0 in pixel units (the range is [0,1])")
+    return radius
+
+
+def check_delta(delta: float) -> float:
+    """The step of maximality; InputError unless it lies strictly between 0 and 1."""
+    if not 0 < delta < 1:
+        raise InputError(f"--delta is {delta:g}; pass a step in pixel units between 0 and 1")
+    return delta
+
+
+def check_seed(seed: int) -> int:
+    """A seed; InputError unless a generator takes it."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed is {seed}; pass a whole number from 0 to 2^32 - 1")
+    return seed
+
+
+def check_out(folder: Path) -> Path:
+    """A folder for output, told unfit before the work starts rather than after it."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"--out {folder} cannot be a folder: {place} is a file; choose another folder")
+    return folder
+
+
+def check_file(option: str, path: Path) -> Path:
+    """A file to write; InputError when the path is a folder or a device (replacing one would destroy it)."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {path} is not a plain file; choose another path")
+    return path

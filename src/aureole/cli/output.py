@@ -1,0 +1,39 @@
+"""What a command prints: one JSON object, or a short text for people."""
+
+import json
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One JSON object on standard output; infinite and NaN numbers become null, which JSON has no words for."""
+    print(json.dumps(_finite(content), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def print_summary(verdict: str, sentence: str, facts: list[tuple[str, str]]) -> None:
+    """The verdict in plain words, then a few named facts, on standard output."""
+    console = Console(highlight=False)
+    colour = {"ROBUST": "green", "VULNERABLE": "red"}.get(verdict, "yellow")
+    console.print(f"[bold {colour}]{verdict}[/]  {sentence}", soft_wrap=True)
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        grid.add_row(f"  {name}", value)
+    console.print(grid)
+
+
+def calls_in_words(calls: dict[str, int]) -> str:
+    """Prover calls by kind on one line."""
+    return ", ".join(f"{count} {kind}" for kind, count in calls.items()) or "none"

@@ -1,0 +1,52 @@
+"""A progress line on standard error, for terminals and for work that lasts."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+
+_PATIENCE = 2.0  # seconds before anything is shown: short work needs no progress line
+
+OnProgress = Callable[[float, float], None]
+
+
+class _ElapsedBar(ProgressColumn):
+    """How much of the time limit is gone."""
+
+    def render(self, task: Task) -> ProgressBar:
+        return ProgressBar(total=task.total, completed=task.elapsed or 0.0, width=30)
+
+
+@contextmanager
+def progress(text: str, timeout: float, patience: float = _PATIENCE) -> Iterator[OnProgress]:
+    """Show `text`, the time gone and the best size so far while the block runs; yields the callback for sizes.
+
+    Silent when standard error is no terminal.
+    """
+    console = Console(stderr=True)
+    if not (console.is_terminal and sys.stderr.isatty()):
+        yield lambda seconds, size: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        _ElapsedBar(),
+        TimeElapsedColumn(),
+        TextColumn(f"of {timeout:g} s {{task.fields[best]}}"),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(text, total=timeout, best="")
+    starter = threading.Timer(patience, bar.start)
+    starter.daemon = True
+    starter.start()
+    try:
+        yield lambda seconds, size: bar.update(task, best=f"best size {size:.4g}")
+    finally:
+        starter.cancel()
+        starter.join()
+        bar.stop()

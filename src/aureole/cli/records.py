@@ -1,0 +1,104 @@
+"""Writing a run's record and its picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aureole import nets
+from aureole.cli.staging import staged
+from aureole.core import Answer, Rings
+from aureole.core.record import JSON_NAME, Array, Record, digest, write_record
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.result import Neighborhood
+from aureole.report import draw
+
+Mask = Bool[Tensor, "height width"]
+
+
+def neighborhood_record(
+    network: nets.Network,
+    name: str,
+    problem: Problem,
+    found: Neighborhood,
+    mask: Mask,
+    target_mask: Mask | None,
+    config: Mapping[str, Any],
+) -> tuple[Record, dict[str, Tensor]]:
+    """The record of a neighborhood and its arrays. `name` names the image, `config` is what decided the result."""
+    record = Record(
+        kind="neighborhood",
+        network=_network(network),
+        image=_image(name, problem.image),
+        config=dict(config),
+        result=found.summary(),
+    )
+    arrays = {
+        Array.IMAGE: problem.image,
+        Array.MASK: mask.to(torch.uint8),
+        Array.RING_INDEX: problem.rings.index,
+        Array.RADII: found.radii,
+    }
+    if target_mask is not None:
+        arrays[Array.TARGET_MASK] = target_mask.to(torch.uint8)
+    if found.weakest is not None:
+        arrays[Array.WEAKEST] = found.weakest
+    if found.witnesses:
+        arrays[Array.WITNESSES] = torch.stack([found.witnesses[ring] for ring in sorted(found.witnesses)])
+    return record, _named(arrays)
+
+
+def prove_record(
+    network: nets.Network,
+    name: str,
+    image: Float[Tensor, "channels height width"],
+    answer: Answer,
+    mask: Mask | None,
+    radii: Float[Tensor, "rings"] | None,
+    config: Mapping[str, Any],
+    result: Mapping[str, Any],
+) -> tuple[Record, dict[str, Tensor]]:
+    """The record of a `prove` query and its arrays."""
+    record = Record(
+        kind="prove",
+        network=_network(network),
+        image=_image(name, image),
+        config=dict(config),
+        result=dict(result),
+    )
+    arrays = {Array.IMAGE: image}
+    if mask is not None:
+        arrays[Array.MASK] = mask.to(torch.uint8)
+        arrays[Array.RING_INDEX] = Rings.around(mask).index
+    if radii is not None:
+        arrays[Array.RADII] = radii
+    if answer.weakest is not None:
+        arrays[Array.WEAKEST] = answer.weakest
+    if answer.witness is not None:
+        arrays[Array.WITNESS] = answer.witness
+    return record, _named(arrays)
+
+
+def save(folder: Path, record: Record, arrays: Mapping[str, Tensor]) -> list[Path]:
+    """Write the record, then its pictures; returns the pictures.
+
+    InputError when the disk refuses: what was in the folder before is then still there, and nothing new.
+    """
+    with staged(folder, JSON_NAME) as staging:
+        write_record(staging, record, arrays)
+    return draw(folder)
+
+
+def _named(arrays: Mapping[Array, Tensor]) -> dict[str, Tensor]:
+    return {str(k): v.clone() for k, v in arrays.items()}  # safetensors refuses tensors that share memory
+
+
+def _network(network: nets.Network) -> dict[str, Any]:
+    return {"name": network.name, "arch": network.arch, "sha256": network.sha256}
+
+
+def _image(name: str, image: Float[Tensor, "channels height width"]) -> dict[str, Any]:
+    return {"name": name, "sha256": digest({"image": image}), "shape": list(image.shape)}

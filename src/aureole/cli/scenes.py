@@ -1,0 +1,89 @@
+"""`aureole scenes`: make scenes of two or three digits, or look at one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from aureole.cli import options
+from aureole.cli.output import print_json
+from aureole.cli.staging import staged
+from aureole.core import InputError, Scene
+from aureole.data import DigitSet, load_mnist, load_source_digits, make_scenes, read_scene, write_scene
+from aureole.data.scene_files import SCENE_NAME
+from aureole.report.scene import draw_scene
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="Make scenes of two or three digits, or look at one."
+)
+
+Split = Literal["train", "test"]
+
+
+@app.command()
+def make(
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets one folder per scene.")],
+    data: Annotated[str, typer.Option("--data", help="digits (ships with scikit-learn) or mnist.")] = "digits",
+    digits: Annotated[int, typer.Option("--digits", help="Digits per scene: 2 (64x64) or 3 (84x84).")] = 2,
+    count: Annotated[int, typer.Option("--count", help="How many scenes.")] = 10,
+    split: Annotated[str, typer.Option("--split", help="train or test: from which source digits.")] = "test",
+    seed: options.Seed = 0,
+    data_root: options.DataRoot = None,
+    json: options.Json = False,
+) -> None:
+    """Write scenes of real handwritten digits, the same ones for the same seed."""
+    if count < 1:
+        raise InputError(f"--count is {count}; pass at least 1")
+    options.check_seed(seed)
+    options.check_out(out)
+    source = _source(data, split, data_root)
+    folders = []
+    for scene in make_scenes(source, count, digits, seed, prefix=f"{data}-{split}-{digits}-{seed}"):
+        save_scene(out / scene.name, scene)
+        folders.append(str(out / scene.name))
+    if json:
+        print_json({"scenes": folders})
+    else:
+        print(f"{len(folders)} scenes in {out}, the first in {folders[0]}")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A scene's folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The picture (.png); scene.png in the folder.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Draw a scene with every object outlined, and print its labels."""
+    if out is not None and out.suffix != ".png":
+        raise InputError(f"--out {out} must end in .png; name the picture so")
+    scene = read_scene(folder)
+    picture = options.check_file("--out", out or folder / "scene.png")
+    draw_scene(scene, picture)
+    if json:
+        shape = list(scene.image.shape)
+        print_json({"name": scene.name, "labels": list(scene.labels), "shape": shape, "picture": str(picture)})
+    else:
+        print(f"{scene.name}: labels {', '.join(map(str, scene.labels))}; picture {picture}")
+
+
+def save_scene(folder: Path, scene: Scene) -> None:
+    """Write a scene's folder whole; InputError when the disk refuses."""
+    with staged(folder, SCENE_NAME) as staging:
+        write_scene(staging, scene)
+
+
+def _source(data: str, split: str, root: Path | None) -> DigitSet:
+    part: Split
+    match split:
+        case "train":
+            part = "train"
+        case "test":
+            part = "test"
+        case _:
+            raise InputError(f"--split {split!r} is unknown; pass train or test")
+    match data:
+        case "digits":
+            return load_source_digits(part)
+        case "mnist":
+            return load_mnist(part, root)
+    raise InputError(f"--data {data!r} is unknown; pass digits or mnist")

@@ -1,0 +1,210 @@
+"""Every kind of bad input: exit status 2, one line on standard error, no file left behind."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def nothing_in(folder: Path) -> bool:
+    return list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def bad(files, tmp_path_factory):
+    """Files with one thing wrong each."""
+    folder = tmp_path_factory.mktemp("bad")
+    state = load_file(files.net)
+    save_file(state | {"fc1.bias": torch.full_like(state["fc1.bias"], float("nan"))}, folder / "nan.safetensors")
+    save_file({"a": torch.zeros(2)}, folder / "other.safetensors")
+    (folder / "garbage.safetensors").write_bytes(b"not weights at all")
+    (folder / "corrupt.png").write_bytes(Path(files.image).read_bytes()[:60])
+    np.save(folder / "small.npy", np.zeros((1, 28, 28)))
+    np.save(folder / "nan.npy", np.full((64, 64), np.nan))
+    np.save(folder / "empty.npy", np.zeros((64, 64), dtype=bool))
+    np.save(folder / "small-mask.npy", np.ones((28, 28), dtype=bool))
+    (folder / "few.json").write_text("[0.1, 0.2]")
+    (folder / "words.txt").write_text("a lot")
+    return folder
+
+
+def test_network(command, files, bad, tmp_path):
+    rest = ["--target", "1", "--k", "2", "--radius", "0.01"]
+    for net, words in {
+        "nobody": "unknown",
+        bad / "nan.safetensors": "NaN",
+        bad / "other.safetensors": "architecture",
+        bad / "garbage.safetensors": "not a readable safetensors",
+        bad / "absent.safetensors": "cannot read",
+    }.items():
+        assert words in command("prove", net, files.image, *rest).complaint
+    assert "unknown" in command("prove", files.net, files.image, *rest, "--arch", "x9").complaint
+    assert "conv1.weight" in command("prove", files.net, files.image, *rest, "--arch", "x2").complaint
+    assert nothing_in(tmp_path)
+
+
+def test_image(command, files, bad, tmp_path):
+    rest = ["--target", "1", "--k", "2", "--radius", "0.01", "--out", "out"]
+    for image, words in {
+        bad / "corrupt.png": "not a readable PNG",
+        bad / "small.npy": "1x28x28 but the network takes 1x64x64",
+        bad / "nan.npy": "NaN",
+        bad / "absent.png": "cannot read",
+        bad / "few.json": "pass a .png or .npy",
+    }.items():
+        assert words in command("prove", files.net, image, *rest).complaint
+    assert nothing_in(tmp_path)
+
+
+def test_mask(command, files, bad, tmp_path):
+    rest = ["--target", files.target, "--k", "2", "--out", "out"]
+    for mask, words in {
+        bad / "empty.npy": "marks no pixel",
+        bad / "small-mask.npy": "mask is 28x28",
+        bad / "corrupt.png": "not a readable PNG",
+        bad / "absent.npy": "cannot read",
+    }.items():
+        assert words in command("neighborhood", files.net, files.image, "--mask", mask, *rest).complaint
+    assert nothing_in(tmp_path)
+
+
+def test_labels(command, files, tmp_path):
+    image = [files.net, files.image, "--mask", files.mask, "--out", "out"]
+    assert "10 classes" in command("neighborhood", *image, "--target", "10", "--k", "2").complaint
+    assert "10 classes" in command("neighborhood", *image, "--target", "-1", "--k", "2").complaint
+    assert "k = 10" in command("neighborhood", *image, "--target", "1", "--k", "10").complaint
+    assert "k = 0" in command("prove", files.net, files.image, "--target", "1", "--k", "0", "--radius", "0").complaint
+    not_predicted = command("neighborhood", *image, "--target", files.other, "--k", "1").complaint
+    assert "fails on the clean image" in not_predicted
+    assert nothing_in(tmp_path)
+
+
+def test_radii(command, files, bad, tmp_path):
+    assert "neither" in command(*files.prove()).complaint
+    assert "both" in command(*files.prove("--radius", "0.1", "--radii", bad / "few.json")).complaint
+    assert "--mask" in command(*files.prove("--radii", bad / "few.json")).complaint
+    for radius in ("-0.1", "nan", "inf"):
+        assert "--radius is" in command(*files.prove(f"--radius={radius}")).complaint
+    assert "--radius" in command(*files.prove("--radius", "wide")).complaint
+    for name, words in {"few.json": "2 radii for", "words.txt": "does not hold radii", "gone.txt": "cannot"}.items():
+        assert words in command(*files.prove("--radii", bad / name, "--mask", files.mask)).complaint
+    assert nothing_in(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["-0.5", "NaN", "Infinity"])
+def test_one_wrong_radius(command, files, tmp_path_factory, wrong):
+    folder = tmp_path_factory.mktemp("radii")
+    count = len(rings_of(files))
+    (folder / "radii.json").write_text(f"[{', '.join(['0.1'] * (count - 1))}, {wrong}]")
+    complaint = command(*files.prove("--radii", folder / "radii.json", "--mask", files.mask)).complaint
+    assert f"the radius of ring {count - 1} is" in complaint
+
+
+def rings_of(files):
+    from aureole.core import Rings
+    from aureole.data import read_mask
+
+    return Rings.around(read_mask(Path(files.mask)))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--timeout", "0", "--timeout is 0"),
+        ("--timeout", "nan", "--timeout is nan"),
+        ("--timeout", "inf", "--timeout is inf"),
+        ("--delta", "0", "--delta is 0"),
+        ("--delta", "nan", "--delta is nan"),
+        ("--seed", "-1", "--seed is -1"),
+        ("--method", "magic", "method 'magic' is unknown; pass one of uniform"),
+        ("--objective", "log", "objective 'log' is unknown; this version has sum"),
+        ("--weights", "heavy", "weights 'heavy' are unknown; pass one of uniform"),
+        ("--weights", "1,2", "2 weights for"),
+        ("--weights", "nan", "weight"),
+    ],
+)
+def test_neighborhood_options(command, files, tmp_path, option, value, words):
+    assert words in command(*files.neighborhood(Path("out")), option, value).complaint
+    assert nothing_in(tmp_path)
+
+
+def test_neighborhood_needs_an_image_and_a_mask_or_a_scene(command, files, tmp_path):
+    rest = ["--target", files.target, "--out", "out"]
+    assert "no image" in command("neighborhood", files.net, *rest).complaint
+    assert "no mask" in command("neighborhood", files.net, files.image, *rest).complaint
+    assert "no k" in command("neighborhood", files.net, files.image, "--mask", files.mask, *rest).complaint
+    both = command("neighborhood", files.net, files.image, "--scene", files.scene, *rest).complaint
+    assert "both --scene and IMAGE" in both
+    assert "no target" in command("neighborhood", files.net, "--scene", files.scene).complaint
+    assert (
+        "not in scene" in command("neighborhood", files.net, "--scene", files.scene, *rest, "--object", "77").complaint
+    )
+    assert "cannot read" in command("neighborhood", files.net, "--scene", files.folder, *rest).complaint
+    assert nothing_in(tmp_path)
+
+
+def test_output_places(command, files, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    assert "is a file" in command(*files.neighborhood(Path("taken"))).complaint
+    assert "is a file" in command(*files.neighborhood(Path("taken/deeper"))).complaint
+    assert "not a plain file" in command(*files.prove("--radius", "1", "--witness", "/dev/null")).complaint
+    assert "end in .npy" in command(*files.prove("--radius", "1", "--witness", "witness.png")).complaint
+    assert (tmp_path / "taken").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_scene_commands(command, files, tmp_path):
+    assert "--count is 0" in command("scenes", "make", "--out", "s", "--count", "0").complaint
+    assert "scenes of 4 digits" in command("scenes", "make", "--out", "s", "--digits", "4").complaint
+    assert "'letters' is unknown" in command("scenes", "make", "--out", "s", "--data", "letters").complaint
+    assert "'both' is unknown" in command("scenes", "make", "--out", "s", "--split", "both").complaint
+    assert "--seed is -3" in command("scenes", "make", "--out", "s", "--seed", "-3").complaint
+    assert "absent" in command("scenes", "make", "--out", "s", "--data", "mnist", "--data-root", "absent").complaint
+    assert "scene.json" in command("scenes", "show", "absent").complaint
+    assert ".png" in command("scenes", "show", files.scene, "--out", "scene.svg").complaint
+    assert "cannot read" in command("report", "absent").complaint
+    assert "holds no record.json" in command("report", tmp_path).complaint
+    assert nothing_in(tmp_path)
+
+
+def test_usage(command, tmp_path):
+    assert "No such command" in command("dance").complaint
+    assert "No such option" in command("prove", "--loud").complaint
+    assert "NET" in command("prove").complaint
+    assert "No such command" in command("scenes", "burn").complaint
+    assert nothing_in(tmp_path)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every flush to the disk fails, as it does when no space is left."""
+
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk(command, files, tmp_path):
+    quick = ["--method", "uniform", "--timeout", "2"]
+    complaint = command(*files.neighborhood(Path("a/b/out"), *quick, "--json")).complaint
+    assert "No space left" in complaint and "a/b/out" in complaint
+    assert "No space left" in command(*files.prove("--radius", "1", "--witness", "w.npy")).complaint
+    assert "No space left" in command(*files.prove("--radius", "1", "--out", "out")).complaint
+    assert "No space left" in command("scenes", "make", "--out", "scenes", "--count", "2").complaint
+    assert "No space left" in command("scenes", "show", files.scene, "--out", "scene.png").complaint
+    assert nothing_in(tmp_path)
+
+
+def test_full_disk_keeps_the_older_record(command, files, tmp_path, monkeypatch):
+    quick = ["--method", "uniform", "--timeout", "2"]
+    assert command(*files.neighborhood(Path("out"), *quick)).status == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    assert "No space left" in command(*files.neighborhood(Path("out"), *quick)).complaint
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

@@ -1,0 +1,67 @@
+"""The small parts: JSON output, progress, staging."""
+
+import io
+import json
+import sys
+import time
+
+import pytest
+
+from aureole.cli.output import print_json
+from aureole.cli.progress import progress
+from aureole.cli.staging import staged
+from aureole.core import InputError
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_json_has_no_nan(capsys):
+    print_json({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": None}, "e": (1, "x")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.0, None], "c": {"d": None}, "e": [1, "x"]}
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with progress("working", 1.0, patience=0.0) as on_progress:
+        on_progress(0.1, 0.2)
+        time.sleep(0.05)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_shows_text_and_size_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("working", 9.0, patience=0.0) as on_progress:
+        time.sleep(0.1)
+        on_progress(0.1, 0.25)
+        time.sleep(0.3)
+    assert "working" in terminal.getvalue()
+    assert "0.25" in terminal.getvalue()
+
+
+def test_short_work_shows_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress("working", 9.0) as on_progress:
+        on_progress(0.0, 1.0)
+    assert terminal.getvalue().strip() == ""
+
+
+def test_staged_folder_appears_whole(tmp_path):
+    with staged(tmp_path / "a/b", "key") as staging:
+        (staging / "key").write_text("k")
+        (staging / "other").write_text("o")
+        assert not (tmp_path / "a/b").exists()
+    assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == ["key", "other"]
+
+
+def test_staged_failure_changes_nothing(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/key").write_text("old")
+    for folder in ("old", "new/deep"):
+        with pytest.raises(InputError, match=str(tmp_path / folder)), staged(tmp_path / folder, "key") as staging:
+            (staging / "key").write_text("new")
+            raise InputError(f"cannot write {staging}/other")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old/key").read_text() == "old"

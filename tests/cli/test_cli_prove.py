@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aureole import nets
+from aureole.core import Rings, TopK
+from aureole.core.record import read_record
+from aureole.data import read_image, read_mask
+
+KEYS = {"verdict", "why", "margin_bound", "witness", "seconds", "calls"}
+
+
+def margin(files, pixels: torch.Tensor, target: str, k: int = 2) -> float:
+    network = nets.load(files.net)
+    return float(TopK(int(target), k).margin(network.module(pixels[None].to(torch.float32))[0].double()))
+
+
+def test_radius_zero_is_robust(command, files):
+    done = command(*files.prove("--radius", "0", "--json"))
+    assert (done.status, done.err) == (0, "")
+    answer = json.loads(done.out)
+    assert set(answer) >= KEYS
+    assert answer["verdict"] == "ROBUST"
+    assert answer["witness"] is None
+
+
+def test_a_witness_is_written_and_breaks_the_spec(command, files, tmp_path):
+    done = command(*files.prove("--radius", "1", "--witness", "here/w.npy", "--json"))
+    answer = json.loads(done.out)
+    assert answer["verdict"] == "VULNERABLE"
+    assert answer["witness"] == "here/w.npy"
+    witness = torch.from_numpy(np.load(tmp_path / "here/w.npy"))
+    assert witness.shape == (1, 64, 64) and witness.dtype == torch.float64
+    assert margin(files, witness, files.target) <= 1e-5
+
+
+def test_without_a_place_the_witness_is_not_written(command, files, tmp_path):
+    assert json.loads(command(*files.prove("--radius", "1", "--json")).out)["witness"] is None
+    assert list(tmp_path.iterdir()) == []
+    assert "--witness" in command(*files.prove("--radius", "1")).out
+
+
+def test_a_spec_that_fails_on_the_clean_image(command, files, tmp_path):
+    line = ["prove", files.net, files.image, "--target", files.other, "--k", "2", "--radius", "0", "--witness", "w.npy"]
+    answer = json.loads(command(*line, "--json").out)
+    assert answer["verdict"] == "VULNERABLE"
+    assert answer["margin_seen"] < 0
+    assert "clean image" in answer["detail"]
+    np.testing.assert_array_equal(np.load(tmp_path / "w.npy"), read_image(Path(files.image)).numpy())
+
+
+def test_radii_per_ring_in_every_format(command, files, tmp_path):
+    rings = Rings.around(read_mask(Path(files.mask)))
+    radii = [0.0] * len(rings)
+    (tmp_path / "list.json").write_text(json.dumps(radii))
+    (tmp_path / "object.json").write_text(json.dumps({"radii": radii}))
+    (tmp_path / "record.json").write_text(json.dumps({"result": {"radii": radii}}))
+    (tmp_path / "lines.txt").write_text("\n".join(map(str, radii)))
+    (tmp_path / "commas.csv").write_text(",".join(map(str, radii)))
+    np.save(tmp_path / "array.npy", np.array(radii))
+    for path in sorted(tmp_path.iterdir()):
+        done = command(*files.prove("--radii", path, "--mask", files.mask, "--json"))
+        assert json.loads(done.out)["verdict"] == "ROBUST", path.name
+
+
+def test_record_and_picture(command, files, tmp_path):
+    answer = json.loads(command(*files.prove("--radius", "1", "--out", "out", "--json")).out)
+    assert answer["record"] == "out"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "arrays.safetensors",
+        "prove.png",
+        "prove.svg",
+        "record.json",
+        "witness.npy",
+    ]
+    record, arrays = read_record(tmp_path / "out")
+    assert record.kind == "prove"
+    assert record.result["verdict"] == "VULNERABLE"
+    np.testing.assert_array_equal(arrays["witness"].numpy(), np.load(answer["witness"]))
+
+
+def test_words_for_people(command, files):
+    done = command(*files.prove("--radius", "0"))
+    assert done.out.startswith(f"ROBUST  Proved: label {files.target} stays among the 2 highest scores of net")

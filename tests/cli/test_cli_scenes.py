@@ -1,0 +1,33 @@
+import json
+
+import pytest
+
+from aureole.data import read_scene
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_make_and_show(command, tmp_path, digits):
+    line = ["scenes", "make", "--digits", digits, "--count", "2", "--seed", "5", "--out", "s", "--json"]
+    folders = json.loads(command(*line).out)["scenes"]
+    assert len(folders) == 2
+    scene = read_scene(tmp_path / folders[1])
+    assert len(scene.labels) == digits
+
+    shown = json.loads(command("scenes", "show", folders[1], "--json").out)
+    assert shown["labels"] == list(scene.labels)
+    assert (tmp_path / shown["picture"]).stat().st_size > 1000
+    words = command("scenes", "show", folders[1]).out
+    assert words.startswith(f"{scene.name}: labels {scene.labels[0]}, ")
+
+
+def test_the_seed_decides(command, tmp_path):
+    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        command("scenes", "make", "--count", "1", "--seed", seed, "--out", out)
+    images = [path.read_bytes() for path in sorted(tmp_path.glob("*/*/image.*"))]
+    assert images[0] == images[1] != images[2]
+
+
+@pytest.mark.shared
+def test_mnist(command, data_root):
+    line = ["scenes", "make", "--data", "mnist", "--count", "1", "--out", "s", "--data-root", data_root]
+    assert command(*line).status == 0
