@@ -49,7 +49,7 @@ def ring_bars(
     axes.set_xlim(-0.8, len(radii) - 0.2)
     axes.set_xlabel("ring: distance from the object in pixels (ring 0 is the object itself)", fontsize=9)
     axes.set_ylabel("radius: allowed change of a pixel\n(0 = none, 1 = black to white)", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=25, steps=[1, 2, 5, 10], integer=True))
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

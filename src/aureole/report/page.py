@@ -34,7 +34,7 @@ class _Shape:
     chart: float = 0.0
 
 
-_NEIGHBORHOOD = _Shape(13.2, 8.4, 2.55, (0.5, 3.45, 7.05, 10.0), chart=2.55)
+_NEIGHBORHOOD = _Shape(13.2, 8.4, 2.55, (0.5, 3.35, 6.75, 9.6), chart=2.55)
 _PROVE = _Shape(12.6, 6.0, 3.4, (0.5, 4.3, 8.1))
 
 
@@ -88,7 +88,7 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
 
     panels.outlined(row[0], image, target, mask, _names(config))
     style.heading(row[0], "Image", record.image["name"])
-    panels.ring_map(figure, row[1], arrays[Array.RING_INDEX], radii, mask)
+    panels.ring_map(figure, row[1], arrays[Array.RING_INDEX], radii, mask, target)
     style.heading(row[1], "Allowed change", "radius of each pixel, log scale")
     _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
 

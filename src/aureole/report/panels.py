@@ -46,12 +46,21 @@ def outlined(
         below(axes, handles)
 
 
-def ring_map(figure: Figure, axes: Axes, ring_index: np.ndarray, radii: np.ndarray, mask: np.ndarray) -> None:
+def ring_map(
+    figure: Figure,
+    axes: Axes,
+    ring_index: np.ndarray,
+    radii: np.ndarray,
+    mask: np.ndarray,
+    target: np.ndarray | None = None,
+) -> None:
     """Each pixel coloured by the radius of its ring on a log scale, radius 0 in its own colour."""
     values = np.ma.masked_equal(radii[ring_index], 0.0)
     norm = radius_norm(radii)
     picture = axes.imshow(values, cmap=radius_colours(), norm=norm, interpolation="none")
     style.frame(axes)
+    if target is not None:
+        style.outline(axes, target, style.TARGET, width=1.2, halo="black")
     style.outline(axes, mask, style.OBJECT, halo="black")
     handles: list[Artist] = [Line2D([], [], color=style.OBJECT, linewidth=2.5, label="the object (ring 0)")]
     if (radii == 0).any():

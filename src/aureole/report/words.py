@@ -70,7 +70,9 @@ def _maximal(result: dict[str, Any], delta: float) -> str:
         return ""
     if result["maximal"]:
         return f"maximal: no ring can grow by {delta:g}"
-    return f"rings {spans(result['open_rings'] or [])} might still grow by {delta:g}"
+    rings = result["open_rings"] or []
+    which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
+    return f"{which} might still grow by {delta:g}"
 
 
 def _prove_sentence(record: Record) -> str:
