@@ -86,10 +86,10 @@ class LinfPgd(Defence):
     stride: one step's length as a share of the radius
     """
 
-    radius: float = 0.1
-    steps: int = 5
-    stride: float = 0.4
-    warmup: float = 0.4
+    radius: float = 0.05
+    steps: int = 3
+    stride: float = 0.5
+    warmup: float = 0.5
 
     def __post_init__(self) -> None:
         if not (self.radius >= 0 and self.steps >= 1 and self.stride > 0 and 0 <= self.warmup <= 1):

@@ -32,9 +32,9 @@ class TrainingConfig:
 
     epochs: int
     steps: int
-    rate: float = 0.01
+    rate: float = 0.02
     rise: float = 0.1
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.0
     seed: int = 0
     defence: Defence = field(default_factory=NoDefence)
     source: str = ""

@@ -14,11 +14,8 @@ def multi_hot(labels: Int[Tensor, "batch objects"], classes: int) -> Float[Tenso
 
 
 def multi_label_loss(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, "batch objects"]) -> Float[Tensor, ""]:
-    """Cross-entropy against the distribution that gives each of a scene's labels the same share.
-
-    It depends on differences of logits alone, as the top-k rule does.
-    """
-    return F.cross_entropy(logits, multi_hot(labels, logits.shape[1]) / labels.shape[1])
+    """Binary cross-entropy of every class, averaged: one for the classes that a scene shows, zero for the others."""
+    return F.binary_cross_entropy_with_logits(logits, multi_hot(labels, logits.shape[1]))
 
 
 def top_k_hits(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, "batch objects"]) -> Bool[Tensor, "batch"]:
