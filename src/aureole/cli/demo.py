@@ -62,7 +62,7 @@ def run_all(networks: Sequence[Pair], scenes: Sequence[Scene], budget: Budget, o
     runs = [(scene, network, graph) for scene in scenes for network, graph in networks]
     results = []
     for i, (scene, network, graph) in enumerate(runs):
-        share = max(1.0, budget.remaining / (len(runs) - i))
+        share = max(0.1, budget.remaining / (len(runs) - i))
         target, perturbed = scene.labels
         question = Question(
             scene.image, scene.mask(perturbed), scene.mask(target), target, perturbed, len(scene.labels), scene.name

@@ -151,8 +151,8 @@ def _tell(answer: Answer, result: dict[str, Any], network: str, target: int, k: 
         Verdict.UNKNOWN: f"Open: {answer.detail or 'the work ended without a proof or a witness'}.",
     }[answer.verdict]
     facts = [("decided by", str(answer.why))]
-    if answer.margin_bound is not None:
-        facts.append(("proved margin", f"{answer.margin_bound:.4g}"))
+    if answer.margin_bound is not None and answer.verdict is not Verdict.VULNERABLE:
+        facts.append(("margin at least", f"{answer.margin_bound:.4g}"))
     if answer.margin_seen is not None:
         facts.append(("smallest margin seen", f"{answer.margin_seen:.4g}"))
     if answer.witness is not None:

@@ -18,11 +18,11 @@ def facts(record: Record) -> str:
 
 
 def survives(config: dict[str, Any], negated: bool = False) -> str:
-    """The spec in words: the target stays (or leaves) the k highest scores."""
+    """The spec in words: the target stays among (or drops out of) the k highest scores."""
     target, k = config["target"], config["k"]
     if k == 1:
         return f"label {target} {'loses' if negated else 'keeps'} the highest score"
-    return f"label {target} {'leaves' if negated else 'stays among'} the {k} highest scores"
+    return f"label {target} {'drops out of' if negated else 'stays among'} the {k} highest scores"
 
 
 def the_object(config: dict[str, Any]) -> str:
@@ -88,9 +88,10 @@ def _prove_sentence(record: Record) -> str:
 
 def _prove_facts(record: Record) -> str:
     result = record.result
+    bound = result["margin_bound"]
     parts = [
         f"decided by {result['why']}" if result["verdict"] != "UNKNOWN" else f"ended by {result['why']}",
-        f"proved margin {number(result['margin_bound'])}" if result["margin_bound"] is not None else "",
+        f"margin at least {number(bound)}" if bound is not None and result["verdict"] != "VULNERABLE" else "",
         f"smallest margin seen {number(result['margin_seen'])}" if result["margin_seen"] is not None else "",
         f"{result['seconds']:.1f} s",
     ]

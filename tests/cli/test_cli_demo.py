@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from aureole import nets
+from aureole.cli import demo
+from aureole.core.record import read_record
+
+
+@pytest.fixture
+def one_scene(monkeypatch):
+    monkeypatch.setattr(demo, "_SCENES", 1)
+
+
+def test_the_shipped_networks_recognise_the_scenes():
+    networks = [nets.load(name) for name in nets.SHIPPED]
+    scenes = demo.recognised_scenes(networks)
+    assert len(scenes) == 3
+    assert [scene.name for scene in scenes] == [scene.name for scene in demo.recognised_scenes(networks)]
+    assert all(demo._recognises(network, scene) for network in networks for scene in scenes)
+
+
+@pytest.mark.usefixtures("one_scene")
+def test_json(command, tmp_path):
+    done = command("demo", "--timeout", "6", "--json")
+    assert (done.status, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert [run["verdict"] for run in result["runs"]] == ["ROBUST"] * 3
+    for run in result["runs"]:
+        record, _ = read_record(tmp_path / run["record"])
+        assert record.config["object"] != record.config["target"]
+        assert (tmp_path / run["record"] / "neighborhood.png").exists()
+    scene = next((tmp_path / "demo-out/scenes").iterdir())
+    assert command("scenes", "show", scene).status == 0
+
+
+@pytest.mark.usefixtures("one_scene")
+def test_table(command):
+    done = command("demo", "--timeout", "3", "--out", "there")
+    assert done.status == 0
+    for name in nets.SHIPPED:
+        assert name in done.out
+    assert done.out.splitlines()[-1].startswith("Pictures: there/")
+
+
+def test_bad_input(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "--timeout is -1" in command("demo", "--timeout", "-1").complaint
+    assert "is a file" in command("demo", "--out", "file").complaint
