@@ -17,8 +17,7 @@ def train(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("defence", ["none", "l0", "linf"])
-@pytest.mark.parametrize("digits", [2, 3])
+@pytest.mark.parametrize(("defence", "digits"), [("none", 2), ("linf", 2), ("l0", 3)])
 def test_leaves_weights_and_a_record_that_names_the_command(tmp_path, capsys, defence, digits):
     out = tmp_path / "net.safetensors"
     status, text, _ = train(capsys, "--out", out, "--defence", defence, "--digits", digits, "--json", *QUICK)
