@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aureole.core import InputError
-from aureole.data import load_source_digits, make_batch, make_scene, make_scenes
-from aureole.data.scenes import recipe, slot_scene
+from aureole.data import DigitSet, load_source_digits, make_batch, make_scene, make_scenes
+from aureole.data.scenes import slot_scene
 
 DIGITS = load_source_digits("test")
 SIDES = {2: 64, 3: 84}
@@ -36,13 +36,17 @@ def test_a_scene_holds_each_digit_whole_in_its_own_slot(seed, objects):
     assert torch.equal(torch.stack(scene.masks).any(0), scene.image[0] > 0)
 
 
-@pytest.mark.parametrize("objects", [2, 3])
-def test_placement_covers_the_recipe_range(objects):
-    plan = recipe(objects)
-    images = make_batch(DIGITS, 3000, objects, generator(1)).images[:, 0]
-    # every row that a 28-row digit at top 0..tops-1 can reach is inked somewhere, no other is
-    rows = images.amax(dim=(0, 2)) > 0
-    assert torch.equal(rows, torch.arange(plan.canvas) < plan.tops - 1 + 28)
+# as published (MultiDigitMNIST): top 0..35 and left 32 i + 0..3, or top 0..55 and left 28 i
+@pytest.mark.parametrize(("objects", "last_row", "lefts"), [(2, 35 + 27, [(0, 3), (32, 35)]), (3, 55 + 27, [(0, 0)])])
+def test_placement_covers_the_published_range(objects, last_row, lefts):
+    digits = DigitSet(torch.full((10, 28, 28), 255, dtype=torch.uint8), torch.arange(10))  # white squares
+    ink = make_batch(digits, 3000, objects, generator(1)).images[:, 0] > 0
+    assert ink.any(0).any(1).nonzero().flatten().tolist() == list(range(last_row + 1))
+    for first, last in lefts:
+        assert bool(ink[:, :, last : first + 28].any(1).all())
+        assert int(ink[:, :, : last + 28].any(0).any(0).nonzero().max()) == last + 27
+        starts = (~ink.any(1)[:, first : last + 1]).sum(1)
+        assert starts.unique().tolist() == list(range(last - first + 1))
 
 
 def test_labels_are_uniform_and_different():

@@ -104,6 +104,21 @@ def test_the_seed_decides_the_defence(make_module, batches, evaluate):
     assert same(trained[0], trained[1]) and not same(trained[0], trained[2])
 
 
+def test_each_epoch_and_seed_draws_its_own_randomness(make_module, batches, evaluate):
+    class Spy(NoDefence):
+        def apply(self, module, images, labels, progress, generator):
+            seeds.add(generator.initial_seed())
+            return images
+
+    seen: list[set[int]] = []
+    for seed in (0, 1):
+        seeds: set[int] = set()
+        fit(make_module(), batches, evaluate, config(3, defence=Spy(), seed=seed))
+        assert len(seeds) == 3
+        seen.append(seeds)
+    assert not seen[0] & seen[1]
+
+
 def test_training_leaves_global_randomness_alone(module, batches, evaluate):
     before = torch.get_rng_state()
     fit(module, batches, evaluate, config(1, defence=LinfPgd(steps=1)))
