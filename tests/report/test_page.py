@@ -147,3 +147,24 @@ def test_report_does_not_import_what_computes():
     code = "import aureole.report, sys; print([m for m in sys.modules if 'pyplot' in m or 'highspy' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("radius", [1.0, 1e-7])
+def test_equal_radii(write_neighborhood, radius):
+    folder = write_neighborhood(radii=[radius] * 17, capped=list(range(17)), witness_rings=[], open_rings=[])
+    assert len(draw(folder)) == 2
+
+
+def test_one_ring_and_three_channels(write_neighborhood):
+    record, arrays = read_record(write_neighborhood())
+    result = record.result | {"radii": [0.2], "witness_rings": [0], "capped": [], "open_rings": []}
+    arrays |= {
+        "image": arrays["image"].expand(3, -1, -1),
+        "weakest": arrays["weakest"].expand(3, -1, -1),
+        "mask": arrays["mask"] * 0 + 1,
+        "ring_index": arrays["ring_index"] * 0,
+        "radii": arrays["radii"][:1] + 0.2,
+    }
+    figure = compose(record.model_copy(update={"result": result}), arrays)
+    figure.canvas.draw()
+    assert "▲" not in texts(figure)
