@@ -1,15 +1,16 @@
-"""Gradient attack through smoothed max-pools on the order-statistic margin.
+"""Gradient attack through smoothed max-pools, one set of rows per start.
 
 A max-pool passes its gradient to one of its inputs, so sign-gradient steps stall. The search therefore climbs a copy
 of the network in which each max is `logsumexp(beta z) / beta`, with beta rising along the run until the copy is nearly
 the network; every image met is judged on the network itself (verification notes, section 4, has the measurements).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.attacks.base import Attack
@@ -19,20 +20,27 @@ from aureole.core.graph import MaxPool
 
 @dataclass(frozen=True)
 class SmoothPgd(Attack):
-    """Sign-gradient steps from many starts at once.
+    """Sign-gradient steps from many starts at once, each on one set of rows that could fail together.
+
+    A spec of order k fails where some k rows are all <= 0. Minimising the k lowest margins wherever they are lets the
+    search flip between sets and stall; so each start keeps one set and minimises `logsumexp(tau m) / tau` over its
+    rows. On 23 queries that bounds left open (three networks of 3,818 parameters, k = 2) the order statistic broke 0,
+    fixed sets with rising tau 14, at the same cost.
 
     steps:     per start
     restarts:  starts per region, half of them corners of the box, besides those given
+    sets:      how many sets of rows to try; those whose margins are lowest at the first start come first
     sharpness: beta at the first and at the last step
+    weighing:  tau at the first and at the last step, in units of the inverse margin at the start
     step:      length of the first and of the last step, in half widths of the box
-    joint:     share of the run on the sum of the smallest margins, before the order statistic alone
     """
 
     steps: int = 60
     restarts: int = 16
-    sharpness: tuple[float, float] = (5.0, 200.0)
-    step: tuple[float, float] = (0.5, 0.02)
-    joint: float = 0.6
+    sets: int = 6
+    sharpness: tuple[float, float] = (10.0, 400.0)
+    weighing: tuple[float, float] = (1.0, 8.0)
+    step: tuple[float, float] = (1.0, 0.05)
 
     def _search(
         self,
@@ -47,27 +55,38 @@ class SmoothPgd(Attack):
         images = torch.cat([starts, self._random(region, generator)], 1).clamp(lower, upper)
         half = (upper - lower) / 2
         rows = spec.rows(graph.classes).to(images)
+        chosen, scale = self._choose(graph(images[:, 0]) @ rows.T, spec.order, images.shape[1])
         best = images.clone()
         best_margin = images.new_full(images.shape[:2], torch.inf)
         for i in range(self.steps + 1):
             done = i / self.steps
-            beta = self.sharpness[0] * (self.sharpness[1] / self.sharpness[0]) ** done
             with torch.no_grad():
-                scores = graph(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-                margin = spec.margin(scores)
+                margin = spec.margin(graph(images.flatten(0, 1))).unflatten(0, images.shape[:2])
                 better = margin < best_margin
                 best_margin = torch.where(better, margin, best_margin)
                 best = torch.where(_like(better, best), images, best)
             if i == self.steps or budget.expired or bool((best_margin.amin(1) < -CLEAR).all()):
                 break
             images = images.detach().requires_grad_(True)
-            smooth = graph.values(images.flatten(0, 1), pool=_Smooth(beta))[-1]
-            lowest = (smooth @ rows.T).topk(spec.order, dim=-1, largest=False).values
-            loss = lowest.sum() if done < self.joint else lowest[:, -1].sum()
+            smooth = graph.values(images.flatten(0, 1), pool=_Smooth(_between(self.sharpness, done)))[-1]
+            margins = (smooth @ rows.T).unflatten(0, images.shape[:2]).gather(-1, chosen)
+            tau = _between(self.weighing, done) / scale
+            loss = (torch.logsumexp(tau * margins, -1) / tau.squeeze(-1)).sum()
             (gradient,) = torch.autograd.grad(loss, images)
-            length = self.step[0] * (self.step[1] / self.step[0]) ** done
-            images = (images.detach() - length * half * gradient.sign()).clamp(lower, upper)
+            images = (images.detach() - _between(self.step, done) * half * gradient.sign()).clamp(lower, upper)
         return best
+
+    def _choose(
+        self, margins: Float[Tensor, "batch rows"], order: int, count: int
+    ) -> tuple[Int[Tensor, "batch count order"], Float[Tensor, "batch 1 1"]]:
+        """A set of rows for each start, and the size of the margins there."""
+        lowest = margins.argsort(-1)
+        near = min(margins.shape[-1], order + 3)
+        sets = sorted(itertools.combinations(range(near), order), key=sum)[: self.sets]
+        ranks = torch.tensor([sets[i % len(sets)] for i in range(count)], device=margins.device)
+        chosen = lowest[:, ranks]
+        scale = margins.gather(-1, lowest[:, :near]).abs().mean(-1).clamp(min=1e-3)
+        return chosen, scale[:, None, None]
 
     def _random(self, region: Region, generator: torch.Generator) -> Float[Tensor, "batch restarts *shape"]:
         shape = (len(region), self.restarts, *region.shape)
@@ -99,6 +118,11 @@ class _Smooth:
             oh = (height + 2 * ph - kh) // op.stride[0] + 1
             pooled = (torch.logsumexp(self.beta * windows, 1) / self.beta).reshape(n, channels, oh, -1)
         return pooled.relu() if op.rectify else pooled
+
+
+def _between(ends: tuple[float, float], done: float) -> float:
+    """From the first end to the last, by equal factors."""
+    return ends[0] * (ends[1] / ends[0]) ** done
 
 
 def _like(flags: Tensor, images: Tensor) -> Tensor:

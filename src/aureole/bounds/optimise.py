@@ -40,7 +40,7 @@ def optimise(
     region: Region,
     rows: Float[Tensor, "batch rows classes"] | Float[Tensor, "batch rows parts classes"],
     relaxations: Relaxations,
-    ascent: Ascent = Ascent(),  # noqa: B008  (frozen)
+    ascent: Ascent = Ascent(),
     *,
     start: Parameters | None = None,
     stop: Callable[[Float[Tensor, "batch rows"]], bool] = lambda best: False,

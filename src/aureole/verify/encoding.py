@@ -1,0 +1,236 @@
+"""The question "is there an image on which at least k rows are not positive?" as a mixed-integer linear program.
+
+Built from the graph, node by node, for any supported network (Tjeng et al., ICLR 2019, with the savings of our
+verification notes, section 4): neurons whose sign is known disappear into sparse linear expressions, what no row feels
+is dropped, and a maximum that rows want only low (or only high) gets only that half of its encoding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
+
+from aureole.bounds import Bounds, Interval
+from aureole.bounds.ops.maxpool import to_windows
+from aureole.core import Graph, Region
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu
+from aureole.verify.highs import Program
+from aureole.verify.signs import Pull, pulls
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A program and the way back from its solution to an image."""
+
+    program: Program
+    pixels: np.ndarray  # which pixel each of the first variables moves
+    middle: np.ndarray
+    radius: np.ndarray
+    shape: tuple[int, ...]
+
+    def image(self, solution: np.ndarray) -> Float[Tensor, "*shape"]:
+        """The image of a solution, inside the region up to rounding (clip it)."""
+        flat = self.middle.copy()
+        flat[self.pixels] += self.radius[self.pixels] * solution[: len(self.pixels)]
+        return torch.from_numpy(flat.reshape(self.shape))
+
+
+@dataclass
+class _Builder:
+    """Variables and rows as they come; local to one encoding."""
+
+    lower: list[float] = field(default_factory=list)
+    upper: list[float] = field(default_factory=list)
+    integer: list[bool] = field(default_factory=list)
+    rows: list[csr_matrix] = field(default_factory=list)
+    row_upper: list[float] = field(default_factory=list)
+
+    def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
+        first = len(self.lower)
+        self.lower += list(lower)
+        self.upper += list(upper)
+        self.integer += [integer] * len(lower)
+        return range(first, len(self.lower))
+
+    def at_most(self, expression: csr_matrix, extra: dict[int, float], upper: float) -> None:
+        """`expression x + extra x <= upper`."""
+        row = csr_matrix((list(extra.values()), ([0] * len(extra), list(extra.keys()))), shape=(1, len(self.lower)))
+        self.rows.append(_widen(expression, len(self.lower)) + row)
+        self.row_upper.append(upper)
+
+    def program(self, objective: int) -> Program:
+        count = len(self.lower)
+        matrix = csr_matrix(vstack([_widen(row, count) for row in self.rows], format="csr"))
+        goal = np.zeros(count)
+        goal[objective] = 1.0
+        upper = np.array(self.row_upper)
+        return Program(
+            goal, matrix, np.full_like(upper, -np.inf), upper,
+            np.array(self.lower), np.array(self.upper), np.array(self.integer),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Expression:
+    """Each value of a node as `matrix @ variables + constant`; rows of values that do not matter are zero."""
+
+    matrix: csr_matrix
+    constant: np.ndarray
+
+
+def encode(
+    graph: Graph, region: Region, rows: Float[Tensor, "rows classes"], order: int, bounds: Bounds, slack: float
+) -> Encoding:
+    """At least `order` of `rows @ scores` at most `slack`, somewhere in a region of batch 1.
+
+    bounds: proved float64 bounds of every node over the region.
+    The objective is how far below zero the highest of the chosen rows is; infeasible means the spec holds.
+    """
+    builder = _Builder()
+    pull = pulls(graph, rows, bounds)
+    lower, upper = region.lower[0].flatten().numpy(), region.upper[0].flatten().numpy()
+    middle, radius = (lower + upper) / 2, (upper - lower) / 2
+    touched = np.zeros_like(lower, dtype=bool) if 0 not in pull else pull[0].any.flatten().numpy()
+    pixels = np.flatnonzero(touched & (radius > 0))
+    builder.variables([-1.0] * len(pixels), [1.0] * len(pixels))  # scaled, so that tolerances mean the same everywhere
+    spread = csr_matrix((radius[pixels], (pixels, np.arange(len(pixels)))), shape=(len(lower), len(pixels)))
+    values = {0: _Expression(spread, middle)}
+    for i, node in enumerate(graph.nodes[1:], 1):
+        if i in pull:
+            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds)
+    scores = values[len(graph.nodes) - 1]
+    _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
+    return Encoding(builder.program(len(builder.lower) - 1), pixels, middle, radius, region.shape)
+
+
+def _existence(
+    builder: _Builder, rows: np.ndarray, scores: _Expression, order: int, slack: float, limits: Interval
+) -> None:
+    """The chosen rows lie at most at -depth; depth >= -slack is the last variable."""
+    matrix, constant = csr_matrix(rows @ scores.matrix), rows @ scores.constant
+    low, high = limits.lower[0].numpy(), limits.upper[0].numpy()
+    highest = np.clip(rows, 0, None) @ high + np.clip(rows, None, 0) @ low
+    deepest = -(np.clip(rows, 0, None) @ low + np.clip(rows, None, 0) @ high).min()
+    if len(rows) > order:
+        chosen = builder.variables([0.0] * len(rows), [1.0] * len(rows), integer=True)
+        builder.at_most(csr_matrix((1, 0)), dict.fromkeys(chosen, -1.0), -float(order))
+    (depth,) = builder.variables([-slack], [max(float(deepest), 0.0)])
+    for r in range(len(rows)):
+        if len(rows) > order:
+            reach = float(highest[r] + max(deepest, 0.0))
+            builder.at_most(matrix[r], {depth: 1.0, chosen[r]: reach}, reach - float(constant[r]))
+        else:
+            builder.at_most(matrix[r], {depth: 1.0}, -float(constant[r]))
+
+
+def _node(
+    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds
+) -> _Expression:
+    shape = graph.nodes[node.inputs[0]].shape
+    match node.op:
+        case Linear() as op:
+            weight = csr_matrix(op.weight.numpy())
+            return _Expression(
+                csr_matrix(weight @ args[0].matrix), op.weight.numpy() @ args[0].constant + op.bias.numpy()
+            )
+        case Conv() as op:
+            weight = _conv_matrix(op, shape, node.shape, pull.any.flatten().numpy())
+            bias = np.repeat(op.bias.numpy(), node.shape[1] * node.shape[2])
+            return _Expression(csr_matrix(weight @ args[0].matrix), weight @ args[0].constant + bias)
+        case Add():
+            width = len(builder.lower)
+            matrix = _widen(args[0].matrix, width) + _widen(args[1].matrix, width)
+            return _Expression(csr_matrix(matrix), args[0].constant + args[1].constant)
+        case Relu():
+            windows = np.arange(args[0].matrix.shape[0])[None]
+            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]])
+        case MaxPool() as op:
+            index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
+            windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
+            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]])
+    return args[0]  # a reshape keeps the order
+
+
+def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wanted: np.ndarray) -> csr_matrix:
+    """The convolution as a sparse matrix; rows of outputs nobody wants stay empty."""
+    outputs = np.flatnonzero(wanted)
+    out_channels, inner, kh, kw = op.weight.shape
+    channel, rest = np.divmod(outputs, above[1] * above[2])
+    row, column = np.divmod(rest, above[2])
+    group = channel // (out_channels // op.groups)
+    r = row[:, None] * op.stride[0] - op.padding[0] + np.arange(kh) * op.dilation[0]
+    c = column[:, None] * op.stride[1] - op.padding[1] + np.arange(kw) * op.dilation[1]
+    plane = group[:, None] * inner + np.arange(inner)
+    index = (plane[:, :, None, None] * below[1] + r[:, None, :, None]) * below[2] + c[:, None, None, :]
+    inside = ((r >= 0) & (r < below[1]))[:, None, :, None] & ((c >= 0) & (c < below[2]))[:, None, None, :]
+    inside = np.broadcast_to(inside, index.shape)
+    value = op.weight.numpy()[channel]
+    lines = np.broadcast_to(outputs[:, None, None, None], index.shape)
+    return csr_matrix((value[inside], (lines[inside], index[inside])), shape=(int(np.prod(above)), int(np.prod(below))))
+
+
+def _maxima(
+    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval
+) -> _Expression:
+    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first."""
+    low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
+    high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
+    wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
+    outputs = windows.shape[1]
+    constant = np.zeros(outputs)
+    blocks: list[csr_matrix] = []
+    for out in range(outputs):
+        row = csr_matrix((1, 0))
+        if wants_high[out] or wants_low[out]:
+            inputs = windows[:, out]
+            best = float(low[inputs].max())
+            floor = max(best, 0.0) if rectify else best
+            zero = rectify and best < 0
+            candidates = [int(j) for j in inputs if high[j] > floor]
+            if not zero and all(low[j] < best for j in candidates):  # the one that attains the floor has no width
+                candidates.append(int(inputs[low[inputs].argmax()]))
+            if not candidates:
+                constant[out] = floor
+            elif len(candidates) == 1 and not zero:
+                row, constant[out] = z.matrix[candidates[0]], z.constant[candidates[0]]
+            else:
+                y = _maximum(
+                    builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out])
+                )
+                row = csr_matrix(([1.0], ([0], [y])), shape=(1, y + 1))
+        blocks.append(row)
+    width = len(builder.lower)
+    return _Expression(csr_matrix(vstack([_widen(b, width) for b in blocks], format="csr")), constant)
+
+
+def _maximum(
+    builder: _Builder, z: _Expression, candidates: list[int], low: np.ndarray, high: np.ndarray,
+    floor: float, zero: bool, wants_high: bool, wants_low: bool,
+) -> int:  # fmt: skip
+    """One variable y for `max(z_j, 0 if zero)`, with the half of its encoding that the rows need."""
+    (y,) = builder.variables([floor], [max(float(high[candidates].max()), floor)])
+    if wants_low:
+        for j in candidates:
+            builder.at_most(z.matrix[j], {y: -1.0}, -float(z.constant[j]))
+    if wants_high:
+        wins = builder.variables([0.0] * len(candidates), [1.0] * len(candidates), integer=True)
+        builder.at_most(csr_matrix((1, 0)), dict.fromkeys(wins, 1.0), 1.0)
+        if not zero:
+            builder.at_most(csr_matrix((1, 0)), dict.fromkeys(wins, -1.0), -1.0)
+        reach = {win: -float(high[j]) for win, j in zip(wins, candidates, strict=True)}
+        builder.at_most(csr_matrix((1, 0)), {y: 1.0, **reach}, 0.0)
+        for win, j in zip(wins, candidates, strict=True):
+            others = [float(high[i]) for i in candidates if i != j] + ([0.0] if zero else [])
+            gap = max(others) - float(low[j])
+            builder.at_most(-z.matrix[j], {y: 1.0, win: gap}, gap + float(z.constant[j]))
+    return y
+
+
+def _widen(matrix: csr_matrix, width: int) -> csr_matrix:
+    if matrix.shape[1] == width:
+        return matrix
+    return csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))

@@ -1,0 +1,80 @@
+"""prove(): does a spec hold on a whole region?"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from aureole.attacks import SmoothPgd
+from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
+from aureole.verify.query import Known, Query
+from aureole.verify.stages import Break, Climb, Milp, Screen, Stage
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """Stages in order; the first that decides ends the work."""
+
+    stages: tuple[Stage, ...]
+
+
+COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Milp()))
+"""Cheap looks first, then the expensive ones; decides every query given the time."""
+
+INCOMPLETE = Portfolio(COMPLETE.stages[:-1])
+"""Attack and bounds alone: fast, may leave queries open."""
+
+
+def prove(
+    graph: Graph,
+    region: Region,
+    spec: Spec,
+    method: Portfolio = COMPLETE,
+    *,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    seed: int = 0,
+) -> Answer:
+    """Decide whether `spec` holds for every image of `region` (batch 1).
+
+    ROBUST:     a float64 bound of the margin exceeds the slack (`rounding.slack` says why that covers rounding), or
+                HiGHS finds the existence of a failure infeasible even with that slack granted.
+    VULNERABLE: an image inside the region, to the last bit, whose margin is <= 0 when replayed in float64 through the
+                original model.
+    UNKNOWN:    everything else, with the reason and the best bound and attack so far.
+
+    InputError for a region of another shape than the network's input, a spec that does not fit its classes, or weights
+    that are not finite.
+    """
+    query = Query.ask(graph, region, spec, budget, seed)
+    known = Known().seen(query, query.region.center[0])
+    calls: Counter[str] = Counter()
+    why = Why.ATTACK
+    for stage in method.stages:
+        if known.broken or known.proved or budget.expired:
+            break
+        calls[stage.name] += 1
+        known = stage(query, known)
+        if known.broken and isinstance(stage, Milp):
+            why = Why.MILP
+    return _answer(query, known, why, dict(calls))
+
+
+def _answer(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answer:
+    witness, detail = None, ""
+    if known.broken:
+        verdict, witness = Verdict.VULNERABLE, known.image
+    elif known.proved:
+        verdict, why = Verdict.ROBUST, known.proved
+    else:
+        verdict, why = Verdict.UNKNOWN, Why.DEADLINE if query.budget.expired else Why.INCOMPLETE
+        detail = known.trouble or f"{len(known.left(query))} rows left open"
+    return Answer(
+        verdict,
+        why,
+        margin_bound=known.margin_bound(query.spec.order),
+        margin_seen=known.margin,
+        witness=witness,
+        weakest=known.image,
+        slack=query.slack,
+        seconds=query.budget.clock() - query.started,
+        calls=calls,
+        detail=detail,
+    )

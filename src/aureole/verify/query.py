@@ -1,0 +1,112 @@
+"""One question to the prover and what is known about it so far."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aureole.bounds import Interval
+from aureole.bounds.linear import Relaxations
+from aureole.core import Budget, Graph, InputError, Region, Spec, Why
+from aureole.core.graph import check_finite, merge_rectified_pools
+from aureole.verify.rounding import slack
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """The question, prepared once.
+
+    original: the graph as given; witnesses are replayed through it
+    graph:    float64, relus merged into pools; bounds and the MILP read it
+    rows:     the spec's rows, float64
+    slack:    what a proof must exceed, in score units
+    """
+
+    original: Graph
+    graph: Graph
+    fast: Graph
+    region: Region
+    spec: Spec
+    rows: Float[Tensor, "rows classes"]
+    slack: float
+    budget: Budget
+    generator: torch.Generator
+    started: float
+
+    @classmethod
+    def ask(cls, graph: Graph, region: Region, spec: Spec, budget: Budget, seed: int) -> "Query":
+        """Checks everything before any work starts; InputError in one line."""
+        if len(region) != 1:
+            raise InputError(f"region holds {len(region)} boxes; prove takes one at a time (region[i])")
+        if region.shape != graph.input_shape:
+            raise InputError(
+                f"region is {_by(region.shape)} but the network takes {_by(graph.input_shape)}; "
+                "make the region from an image of the network's shape"
+            )
+        if not bool(region.lower.isfinite().all() and region.upper.isfinite().all()):
+            raise InputError("region has infinite limits; pass a bounded box")
+        check_finite(graph)
+        rows = spec.rows(graph.classes).to(region.lower.device)
+        region = region.to(torch.float64)
+        exact = merge_rectified_pools(graph.to(torch.float64))
+        return cls(
+            graph, exact, exact.to(torch.float32), region, spec, rows, slack(exact, region, rows), budget,
+            torch.Generator().manual_seed(seed), budget.clock(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What the stages have found out; every stage returns a better one.
+
+    bounds, relaxations: proved float64 bounds of the inner nodes and the relaxations made from them
+    lower:    a proved lower bound of each row over the region
+    together: a proved lower bound of the margin that is better than the rows' own (sets of rows mixed)
+    starts:   images worth attacking from
+    """
+
+    bounds: dict[int, Interval] = field(default_factory=dict)
+    relaxations: Relaxations = field(default_factory=dict)
+    lower: Float[Tensor, "rows"] | None = None
+    together: float | None = None
+    margin: float | None = None
+    image: Float[Tensor, "*shape"] | None = None
+    starts: tuple[Float[Tensor, "*shape"], ...] = ()
+    proved: Why | None = None
+    trouble: str = ""
+
+    def margin_bound(self, order: int) -> float | None:
+        """The best proved lower bound of the margin."""
+        single = None if self.lower is None else float(torch.kthvalue(self.lower, order).values)
+        found = [b for b in (single, self.together) if b is not None]
+        return max(found) if found else None
+
+    def left(self, query: Query) -> Int[Tensor, "left"]:
+        """The rows not yet proved positive: only they can be among the lowest that fail the spec."""
+        if self.lower is None:
+            return torch.arange(len(query.rows))
+        return (self.lower <= query.slack).nonzero().squeeze(1)
+
+    def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
+        """Replay an image (clipped into the region, through the original model) and keep it if it is the worst so far.
+
+        InputError when the model gives NaN or infinite scores.
+        """
+        clipped = query.region.clip(image.to(torch.float64))[0]
+        scores = query.original.replay(clipped)
+        if not bool(scores.isfinite().all()):
+            raise InputError("the network gives NaN or infinite scores inside the region; check its weights")
+        margin = float(query.spec.margin(scores))
+        if self.margin is not None and self.margin <= margin:
+            return self
+        return replace(self, margin=margin, image=clipped)
+
+    @property
+    def broken(self) -> bool:
+        """Whether a replayed image fails the spec (a tie is a failure)."""
+        return self.margin is not None and self.margin <= 0
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,50 @@
+"""How far float64 rounding may move a bound: what a proof must exceed."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import Graph, Region
+from aureole.core.graph import Add, Conv, Linear, MaxPool, apply
+
+LEAST_SLACK = 1e-6
+"""Score units that every proof must have to spare, however small the rounding (solvers were seen off by 1.4e-7)."""
+
+UNIT = 2.0**-53
+SAFETY = 16.0
+
+
+def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> float:
+    """Score units by which a bound of `rows @ scores` must clear zero before it counts.
+
+    A sum of n products in float64 is off by at most about `n u` times the sum of their magnitudes (Higham 2002,
+    section 3.1). Carried through the layers, `n` adds up over them and the magnitudes grow by |weights|; a bound's
+    backward pass adds the same numbers in another order, with slopes of at most 1. SAFETY covers that it does so a few
+    times (inner bounds, lines, the row itself).
+    """
+    sizes: list[Tensor] = []
+    terms = 1
+    for node in graph.nodes:
+        args = [sizes[i] for i in node.inputs]
+        op = node.op
+        match op:
+            case Conv() | Linear():
+                size = apply(
+                    type(op)(**{**vars(op), "weight": op.weight.abs(), "bias": op.bias.abs()}), args, node.shape
+                )
+                terms += op.weight[0].numel() + 2
+            case MaxPool():  # a bound may lean on every input of a window
+                plain = MaxPool(op.kernel, op.stride, op.padding)
+                size = apply(plain, args, node.shape) * math.prod(op.kernel)
+                terms += math.prod(op.kernel)
+            case Add():
+                size, terms = args[0] + args[1], terms + 1
+            case _:
+                size = (
+                    args[0].reshape(-1, *node.shape) if args else torch.maximum(region.lower.abs(), region.upper.abs())
+                )
+        sizes.append(size)
+    reach = float((sizes[-1] @ rows.abs().T).max())
+    return max(LEAST_SLACK, SAFETY * terms * UNIT * reach)

@@ -1,0 +1,152 @@
+"""The prover's stages: each looks at a query and returns what is known after it."""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import comb
+
+import numpy as np
+import torch
+
+from aureole.attacks import SmoothPgd
+from aureole.attacks.base import Attack
+from aureole.bounds import Ascent, backward, intermediate_bounds, lower_bounds, minimizers, optimise, relax
+from aureole.bounds.linear import concretize
+from aureole.core import Why
+from aureole.verify.encoding import encode
+from aureole.verify.highs import Status, solve
+from aureole.verify.query import Known, Query
+
+
+class Stage(ABC):
+    """One way to learn more about a query."""
+
+    name: str
+
+    @abstractmethod
+    def __call__(self, query: Query, known: Known) -> Known:
+        """What is known afterwards; never less than before."""
+
+
+@dataclass(frozen=True)
+class Screen(Stage):
+    """Inner bounds and linear bounds with fixed slopes: which rows can fail at all?"""
+
+    name: str = "screen"
+
+    def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        bounds = intermediate_bounds(query.graph, query.region)
+        relaxations = relax(query.graph, bounds)
+        end = len(query.graph.nodes) - 1
+        coefficients, constant = backward(query.graph, end, query.rows[None], relaxations)
+        lower = (concretize(coefficients, query.region) + constant)[0]
+        corners = minimizers(coefficients, query.region)[0]
+        known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
+        weakest = lower.argsort()[: query.spec.order + 1]
+        return _judge(query, replace(known, starts=(*known.starts, *corners[weakest])))
+
+
+@dataclass(frozen=True)
+class Break(Stage):
+    """Attack; the images it starts from include the corners that the bounds find weakest."""
+
+    attack: Attack = field(default_factory=SmoothPgd)
+    name: str = "attack"
+
+    def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        starts = torch.stack(known.starts)[None] if known.starts else None
+        found = self.attack(
+            query.graph, query.region, query.spec, generator=query.generator, budget=query.budget, starts=starts
+        )
+        return known.seen(query, found.images[0])
+
+
+@dataclass(frozen=True)
+class Climb(Stage):
+    """Optimised bounds: first of each row left, then of every set of rows that could fail together."""
+
+    ascent: Ascent = field(default_factory=lambda: Ascent(steps=40))
+    most_sets: int = 64
+    name: str = "bounds"
+
+    def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        assert known.lower is not None
+        left, order = known.left(query), query.spec.order
+        goal = 2 * query.slack
+        enough = len(query.rows) - order + 1  # so many rows proved positive, and the order-th smallest is
+
+        def proved(best: torch.Tensor) -> bool:
+            return len(query.rows) - len(left) + int((best > goal).sum()) >= enough
+
+        values = self._optimise(query, known, query.rows[left], proved)
+        lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
+        known = _judge(query, replace(known, lower=lower))
+        left = known.left(query)
+        if known.proved or query.budget.expired or order == 1 or comb(len(left), order) > self.most_sets:
+            return known
+        sets = torch.tensor(list(itertools.combinations(left.tolist(), order)))
+        values = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
+        # a set holds a row above its mixed bound; the margin is some set's largest row, or a proved row's value
+        rest = known.lower[known.lower > query.slack]
+        together = min([float(values.min()), *rest.tolist()])
+        return _judge(query, replace(known, together=max(together, known.together or together)))
+
+    def _optimise(
+        self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]
+    ) -> torch.Tensor:
+        """Search in float32, then evaluate in float64: only that counts."""
+        single = torch.float32
+        bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
+        region = query.region.to(single)
+        found = optimise(
+            query.fast, region, rows[None].to(single), relax(query.fast, bounds), self.ascent,
+            stop=lambda best: query.budget.expired or stop(best),
+        )  # fmt: skip
+        parameters = {
+            i: {name: value.to(torch.float64) for name, value in named.items()} for i, named in found.parameters.items()
+        }
+        if found.weights is not None:
+            weights = found.weights[0].to(torch.float64)
+            rows = (weights / weights.sum(-1, keepdim=True)).unsqueeze(-1).mul(rows).sum(1)
+        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)
+        return values[0]
+
+
+@dataclass(frozen=True)
+class Milp(Stage):
+    """The existence question to HiGHS. Infeasible with slack to spare is a proof; its images are replayed."""
+
+    most_seconds: float = float("inf")
+    name: str = "milp"
+
+    def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        left = known.left(query)
+        encoding = encode(query.graph, query.region, query.rows[left], query.spec.order, known.bounds, query.slack)
+        improved = [known]
+
+        def enough(solution: np.ndarray) -> bool:
+            improved.append(improved[-1].seen(query, encoding.image(solution)))
+            return improved[-1].broken
+
+        outcome = solve(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
+        known = improved[-1]
+        if outcome.solution is not None:
+            known = known.seen(query, encoding.image(outcome.solution))
+        if known.broken:
+            return known
+        match outcome.status:
+            case Status.INFEASIBLE:
+                return replace(known, proved=Why.MILP, together=max(0.0, known.together or 0.0))
+            case Status.TIME:
+                return replace(known, trouble=f"MILP with {encoding.program.binaries} binaries ran out of time")
+            case Status.SOLUTION:
+                return replace(
+                    known, trouble="the MILP's solution does not fail the spec when replayed (within tolerance)"
+                )
+        return replace(known, trouble="the MILP solver failed")
+
+
+def _judge(query: Query, known: Known) -> Known:
+    bound = known.margin_bound(query.spec.order)
+    return replace(known, proved=Why.BOUNDS) if bound is not None and bound > query.slack else known
