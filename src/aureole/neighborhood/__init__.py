@@ -1,1 +1,8 @@
 """Maximal ringed neighborhoods: the main job, several methods behind one call."""
+
+from aureole.neighborhood.maximize import METHODS, maximize
+from aureole.neighborhood.method import Method
+from aureole.neighborhood.problem import Problem, named_weights
+from aureole.neighborhood.result import Neighborhood
+
+__all__ = ["METHODS", "Method", "Neighborhood", "Problem", "maximize", "named_weights"]

@@ -2,6 +2,7 @@
 
 from aureole.nets.architectures import ARCHITECTURES, Architecture, ConvNet, architecture, build
 from aureole.nets.storage import AUTHORS, SHIPPED, Network, load, save, training_record
+from aureole.nets.trace import trace
 
 __all__ = [
     "ARCHITECTURES",
@@ -14,5 +15,6 @@ __all__ = [
     "build",
     "load",
     "save",
+    "trace",
     "training_record",
 ]

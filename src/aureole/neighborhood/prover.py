@@ -1,0 +1,108 @@
+"""The prover as the methods see it: it remembers witnesses, counts calls and keeps the best proved radii."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import Answer, Budget, Region, Verdict, Why
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.result import Neighborhood
+from aureole.verify import COMPLETE, Portfolio, prove
+
+Progress = Callable[[float, float], None]
+"""Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
+
+
+class Prover:
+    """One run's log. Everything a method proves goes through `check`, so that nothing unproved can be reported."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        seed: int,
+        on_progress: Progress | None = None,
+        portfolio: Portfolio = COMPLETE,
+        query_seconds: float = 10.0,
+    ) -> None:
+        self.problem = problem
+        self.budget = budget
+        self.query_seconds = query_seconds
+        self._seed = seed
+        self._on_progress = on_progress
+        self._portfolio = portfolio
+        self._calls: Counter[str] = Counter()
+        self._timeline: list[tuple[float, float]] = []
+        self._witnesses: list[Tensor] = []
+        self.radii = torch.zeros(len(problem.rings), dtype=torch.float64)
+        self._best: Answer | None = None
+
+    @property
+    def size(self) -> float:
+        """The size of the best proved radii."""
+        return self.problem.size(self.radii)
+
+    def check(self, radii: Float[Tensor, "rings"]) -> Answer:
+        """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
+        region = self.problem.region(radii)
+        answer = self._recall(region) or prove(
+            self.problem.graph,
+            region,
+            self.problem.spec,
+            self._portfolio,
+            budget=self.budget.at_most(self.query_seconds),
+            seed=self._seed,
+        )
+        self._calls[f"{answer.verdict} by {'an earlier witness' if not answer.calls else answer.why}"] += 1
+        if answer.verdict is Verdict.VULNERABLE and answer.calls and answer.witness is not None:
+            self._witnesses.append(answer.witness)
+        if answer.verdict is Verdict.ROBUST and (self._best is None or self.problem.size(radii) > self.size):
+            self.radii, self._best = radii.clone(), answer
+            self._timeline.append((self.budget.spent, self.size))
+        if self._on_progress is not None:
+            self._on_progress(self.budget.spent, self.size)
+        return answer
+
+    def _recall(self, region: Region) -> Answer | None:
+        for image in self._witnesses:
+            if region.contains(image):
+                return Answer(Verdict.VULNERABLE, Why.ATTACK, witness=image, weakest=image)
+        return None
+
+    def grown(self, ring: int) -> Float[Tensor, "rings"]:
+        """The best radii with one ring grown by delta (at most to its cap)."""
+        radii = self.radii.clone()
+        radii[ring] = min(float(radii[ring]) + self.problem.delta, self.problem.cap)
+        return radii
+
+    def finish(self, *, look: bool) -> Neighborhood:
+        """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it."""
+        problem, best = self.problem, self._best
+        witnesses: dict[int, Tensor] = {}
+        capped = tuple(d for d in range(len(problem.rings)) if float(self.radii[d]) >= problem.cap)
+        if look:
+            for ring in range(len(problem.rings)):
+                answer = None if ring in capped else self._recall(problem.region(self.grown(ring)))
+                if answer is not None and answer.witness is not None:
+                    witnesses[ring] = answer.witness
+        open_rings = tuple(d for d in range(len(problem.rings)) if d not in witnesses and d not in capped)
+        return Neighborhood(
+            verdict=Verdict.UNKNOWN if best is None else Verdict.ROBUST,
+            radii=self.radii,
+            ring_pixels=problem.rings.pixels,
+            size=self.size,
+            proof="" if best is None else str(best.why),
+            margin_bound=None if best is None else best.margin_bound,
+            weakest=None if best is None else best.weakest,
+            weakest_margin=None if best is None else best.margin_seen,
+            witnesses=witnesses,
+            capped=capped,
+            maximal=not open_rings if look else None,
+            open_rings=open_rings if look else None,
+            calls=dict(self._calls),
+            timeline=tuple(self._timeline),
+            seconds=self.budget.spent,
+        )
