@@ -191,7 +191,7 @@ def full_disk(monkeypatch):
 
 @pytest.mark.usefixtures("full_disk")
 def test_full_disk(command, files, tmp_path):
-    quick = ["--method", "uniform", "--timeout", "2"]
+    quick = ["--method", "uniform", "--timeout", "1"]
     complaint = command(*files.neighborhood(Path("a/b/out"), *quick, "--json")).complaint
     assert "No space left" in complaint and "a/b/out" in complaint
     assert "No space left" in command(*files.prove("--radius", "1", "--witness", "w.npy")).complaint
@@ -202,7 +202,7 @@ def test_full_disk(command, files, tmp_path):
 
 
 def test_full_disk_keeps_the_older_record(command, files, tmp_path, monkeypatch):
-    quick = ["--method", "uniform", "--timeout", "2"]
+    quick = ["--method", "uniform", "--timeout", "1"]
     assert command(*files.neighborhood(Path("out"), *quick)).status == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))

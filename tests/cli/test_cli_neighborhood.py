@@ -5,7 +5,7 @@ from aureole.core.record import read_record
 
 KEYS = {"verdict", "radii", "ring_pixels", "size", "maximal", "open_rings", "upper_bound", "gap", "seconds", "calls",
         "record"}  # fmt: skip
-QUICK = ("--method", "uniform", "--timeout", "5")
+QUICK = ("--method", "uniform", "--timeout", "1")
 FILES = ["arrays.safetensors", "neighborhood.png", "neighborhood.svg", "record.json"]
 
 

@@ -8,9 +8,9 @@ def test_one_row_per_neighborhood(write_neighborhood):
     cells = dict(zip(COLUMNS, row, strict=True))
     assert cells["network"] == "digits-none"
     assert (cells["target"], cells["object"]) == ("3", "7")
-    assert cells["smallest"] == "0"
-    assert cells["largest"] == "1"
-    assert cells["maximal"] == "2 rings open"
+    assert cells["min"] == "0"
+    assert cells["max"] == "1"
+    assert cells["maximal"] == "2 open"
 
 
 def test_unproved_and_unlooked_at(write_neighborhood):

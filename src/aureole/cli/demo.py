@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -90,14 +91,17 @@ def _recognises(network: nets.Network, scene: Scene) -> bool:
 def _tell(results: Sequence[dict[str, Any]], out: Path, seconds: float) -> None:
     console = Console(highlight=False)
     proved = sum(result["verdict"] == "ROBUST" for result in results)
-    table = Table(title=f"{proved} of {len(results)} neighborhoods proved in {seconds:.0f} s", title_justify="left")
+    # narrow: all nine columns must fit 80 characters
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("network", "scene") else "right")
+        table.add_column(column, no_wrap=True, justify="left" if column in ("network", "scene") else "right")
     for row in rows(read_record(Path(result["record"]))[0] for result in results):
         table.add_row(*row)
+    console.print(f"{proved} of {len(results)} neighborhoods proved in {seconds:.0f} s")
     console.print(table)
     console.print(
         "Target: the label that must stay among the 2 highest scores. Object: the digit around which pixels may "
-        "change, ring by ring. Size: the sum of the radii (pixel range 0 to 1)."
+        "change, ring by ring. Size: the sum of the radii (pixel range 0 to 1); min, max: the smallest and the "
+        "largest of them."
     )
     console.print(f"Pictures: {out}/*/neighborhood.png (and .svg)", soft_wrap=True)

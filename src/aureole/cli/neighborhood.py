@@ -48,6 +48,11 @@ class Settings:
     timeout: float = 60.0
     seed: int = 0
 
+    @property
+    def query_seconds(self) -> float:
+        """The longest that one question to the prover may take: a single hard one must not eat all the time."""
+        return min(10.0, self.timeout / 6)
+
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method {self.method!r} is unknown; pass one of {', '.join(METHODS)}")
@@ -132,8 +137,16 @@ def answer(
     rings = Rings.around(question.mask)
     weights = inputs.read_weights(settings.weights, rings)
     problem = Problem(graph, question.image, rings, spec, weights, settings.delta)
-    found = maximize(problem, settings.method, budget=budget, seed=settings.seed, on_progress=on_progress)
+    found = maximize(
+        problem,
+        settings.method,
+        budget=budget,
+        seed=settings.seed,
+        query_seconds=settings.query_seconds,
+        on_progress=on_progress,
+    )
     config = {"target": question.target, "k": question.k, "object": question.object} | asdict(settings)
+    config["query_seconds"] = settings.query_seconds
     pictures = records.save(
         folder,
         *records.neighborhood_record(

@@ -32,7 +32,7 @@ def ring_bars(
     floor = _scale(axes, radii, delta, bool(set(broken) & set(np.flatnonzero(radii == 0).tolist())))
     norm, colours = radius_norm(radii), radius_colours()
     fill = [style.ZERO if norm is None or r == 0 else colours(norm(r)) for r in radii]
-    stub = floor * _ZERO_STUB if floor else 0.0
+    stub = floor * _ZERO_STUB if floor else axes.get_ylim()[1] * _LINEAR_STUB
     heights = np.where(radii > 0, radii, stub)
     axes.bar(rings, heights, width=0.82, color=fill, edgecolor="#444444", linewidth=0.5, zorder=2)
     top = axes.get_ylim()[1]
@@ -59,6 +59,7 @@ def ring_bars(
 
 
 _ZERO_STUB = 0.75  # of the log axis's floor: the top of the little block that stands for radius 0
+_LINEAR_STUB = 0.012  # the same little block on a linear axis, as a part of its height
 _ZERO_BASE = 0.55  # of the floor: where the axis begins
 
 

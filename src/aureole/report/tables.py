@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from aureole.core.record import Record
 from aureole.report.style import number
 
-COLUMNS = ("network", "scene", "target", "object", "size", "smallest", "largest", "maximal", "seconds")
+COLUMNS = ("network", "scene", "target", "object", "size", "min", "max", "maximal", "time")
 
 
 def rows(records: Iterable[Record]) -> list[tuple[str, ...]]:
@@ -25,6 +25,6 @@ def _row(record: Record) -> tuple[str, ...]:
         number(result["size"]) if proved else "not proved",
         number(min(result["radii"])),
         number(max(result["radii"])),
-        {None: "–", True: "yes", False: f"{len(result['open_rings'] or [])} rings open"}[result["maximal"]],
-        f"{result['seconds']:.1f}",
+        {None: "–", True: "yes", False: f"{len(result['open_rings'] or [])} open"}[result["maximal"]],
+        f"{result['seconds']:.1f} s",
     )
