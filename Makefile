@@ -1,0 +1,34 @@
+# Everything runs in .venv, made on first use. Needs python3 (>= 3.11, with venv and pip) and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test test-slow check bench clean
+
+demo: .venv/ready
+	$(BIN)/aureole demo --out demo-out
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.run
+
+# torch comes first and by version: left to the resolver, a newer build may bring gigabytes of CUDA packages.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv demo-out
