@@ -22,7 +22,10 @@ Relaxations = Mapping[int, Relaxation]
 Parameters = Mapping[int, dict[str, Tensor]]
 """Free slopes, weights and levels by the node's position; see each relaxation's `parameters`."""
 
-RELAXATIONS = {Relu: ReluRelaxation, MaxPool: PoolRelaxation}
+RELAXATIONS: Mapping[type, type[ReluRelaxation] | type[PoolRelaxation]] = {
+    Relu: ReluRelaxation,
+    MaxPool: PoolRelaxation,
+}
 
 
 def relax(graph: Graph, bounds: Bounds, until: int | None = None) -> dict[int, Relaxation]:

@@ -57,8 +57,8 @@ class Patch:
         last = torch.maximum(self.left + self.coef.shape[-1], other.left + other.coef.shape[-1])
 
         def grown(patch: Patch) -> Tensor:
-            pad = (patch.left - first, last - patch.left - patch.coef.shape[-1])
-            pad += (patch.top - top, bottom - patch.top - patch.coef.shape[-2])
+            sides = (patch.left - first, last - patch.left - patch.coef.shape[-1])
+            pad = (*sides, patch.top - top, bottom - patch.top - patch.coef.shape[-2])
             return F.pad(patch.coef, [int(p[0]) for p in pad])
 
         return replace(self, coef=grown(self) + grown(other), top=top, left=first)

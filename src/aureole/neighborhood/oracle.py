@@ -70,7 +70,7 @@ class Oracle(Method):
     def _shrink_until_robust(
         self, prover: Prover, robust: Float[Tensor, "rings"], target: Float[Tensor, "rings"], keep: Tensor
     ) -> Float[Tensor, "rings"]:
-        """The first proved point on the way from `target` back to `robust`; `robust` itself if it comes within delta."""
+        """The first proved point on the way from `target` back to `robust`, or `robust` itself."""
         radii = target
         stop = prover.problem.delta * self.rate[1]
         while not prover.budget.expired and float((radii - robust).abs().max()) > stop:

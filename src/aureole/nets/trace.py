@@ -69,7 +69,7 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
             if name not in OPERATORS:
                 raise InputError(
                     f"operator {name} (node {fx.name}) is not supported; supported: "
-                    + ", ".join(sorted(OPERATORS | PASS_THROUGH))
+                    + ", ".join(sorted({*OPERATORS, *PASS_THROUGH}))
                 )
             op = OPERATORS[name](_Call(fx, constants))
             inputs = tuple(place[a.name] for a in fx.args if isinstance(a, torch.fx.Node) and a.name not in constants)

@@ -88,7 +88,7 @@ class Climb(Stage):
         sets = torch.tensor(list(itertools.combinations(left.tolist(), order)))
         values = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
         # a set holds a row above its mixed bound; the margin is some set's largest row, or a proved row's value
-        rest = known.lower[known.lower > query.slack]
+        rest = lower[lower > query.slack]
         together = min([float(values.min()), *rest.tolist()])
         return _judge(query, replace(known, together=max(together, known.together or together)))
 

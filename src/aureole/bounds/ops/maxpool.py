@@ -150,7 +150,7 @@ class PoolRelaxation:
             return coef.unsqueeze(3) * slopes.unflatten(1, (channels, inputs))
 
         windows = over_inputs(patch.coef - negative, low) + over_inputs(negative, high)
-        size = [(n - 1) * s + k for n, s, k in zip((h, w), self.op.stride, self.op.kernel, strict=True)]
+        size = tuple((n - 1) * s + k for n, s, k in zip((h, w), self.op.stride, self.op.kernel, strict=True))
         folded = F.fold(windows.reshape(-1, channels * inputs, h * w), size, self.op.kernel, stride=self.op.stride)
         below = Patch(
             folded.reshape(2, -1, channels, *size),
