@@ -27,10 +27,9 @@ def exact_interval(node: Node, inputs: list[Interval]) -> Interval:
     return Interval(lower, apply(node.op, [i.upper for i in inputs], node.shape))
 
 
-Rows = Float[Tensor, "batch rows *shape"]
-
-
-def affine_rows(node: Node, rows: Rows, below: tuple[int, ...]) -> tuple[Rows, Float[Tensor, "batch rows"]]:
+def affine_rows(
+    node: Node, rows: Float[Tensor, "batch rows *above"], below: tuple[int, ...]
+) -> tuple[Float[Tensor, "batch rows *below"], Float[Tensor, "batch rows"]]:
     """Coefficients over a Conv's or Linear's output -> over its input of shape `below`, and the constant."""
     op = node.op
     if isinstance(op, Linear):
