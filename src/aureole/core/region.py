@@ -69,8 +69,8 @@ class Region:
         """The boxes' midpoints."""
         return (self.lower + self.upper) / 2
 
-    def clip(self, images: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        """The nearest images inside the boxes, to the last bit."""
+    def clip(self, images: Float[Tensor, "*any"]) -> Float[Tensor, "batch *shape"]:
+        """The nearest images inside the boxes, to the last bit; one image or one per box."""
         return torch.minimum(torch.maximum(images, self.lower), self.upper)
 
     def contains(self, image: Float[Tensor, "*shape"]) -> bool:

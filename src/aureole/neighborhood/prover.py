@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Region, Verdict, Why
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
@@ -81,6 +82,7 @@ class Prover:
     def finish(self, *, look: bool) -> Neighborhood:
         """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it."""
         problem, best = self.problem, self._best
+        weakest, margin = self._weakest()
         witnesses: dict[int, Tensor] = {}
         capped = tuple(d for d in range(len(problem.rings)) if float(self.radii[d]) >= problem.cap)
         if look:
@@ -96,8 +98,8 @@ class Prover:
             size=self.size,
             proof="" if best is None else str(best.why),
             margin_bound=None if best is None else best.margin_bound,
-            weakest=None if best is None else best.weakest,
-            weakest_margin=None if best is None else best.margin_seen,
+            weakest=weakest,
+            weakest_margin=margin,
             witnesses=witnesses,
             capped=capped,
             maximal=not open_rings if look else None,
@@ -106,3 +108,23 @@ class Prover:
             timeline=tuple(self._timeline),
             seconds=self.budget.spent,
         )
+
+    def _weakest(self) -> tuple[Tensor | None, float | None]:
+        """The image of the best proved region that an attack brings closest to failing, and its replayed margin.
+
+        A proof that ends with the bounds has not looked for one. RuntimeError if the image fails: a proof was wrong.
+        """
+        if self._best is None:
+            return None, None
+        region = self.problem.region(self.radii)
+        attack = SmoothPgd(steps=30, restarts=8)
+        found = attack(
+            self.problem.graph, region, self.problem.spec, generator=torch.Generator().manual_seed(self._seed)
+        )
+        image, margin = self._best.weakest, self._best.margin_seen
+        attacked = float(self.problem.spec.margin(self.problem.graph.replay(found.images[0])))
+        if margin is None or attacked < margin:
+            image, margin = found.images[0], attacked
+        if margin <= 0:
+            raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
+        return image, margin

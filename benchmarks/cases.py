@@ -1,0 +1,63 @@
+"""The author's 90 cases: 30 images x 3 networks, target = the attacked label, object = the other digit, k = 2."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aureole.core import Graph, Rings, TopK
+from aureole.data import AuthorCase, author_cases
+from aureole.neighborhood import Problem, named_weights
+from aureole.nets import load, trace
+
+NETWORKS = ("model-noDef-x1k", "model-L0Def-x1k", "model-LInfDef-x1k")
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with one network."""
+
+    network: str
+    graph: Graph
+    author: AuthorCase
+
+    @property
+    def spec(self) -> TopK:
+        return TopK(self.author.target, 2)
+
+    def problem(self, delta: float = 1e-3) -> Problem:
+        rings = Rings.around(self.author.scene.mask(self.author.object))
+        return Problem(self.graph, self.author.scene.image, rings, self.spec, named_weights("uniform", rings), delta)
+
+
+def cases(networks: Iterable[str] = NETWORKS) -> Iterator[Case]:
+    """All cases, network by network. One torch thread: the tensors are small, and a second one only spins."""
+    torch.set_num_threads(1)
+    for name in networks:
+        network = load(name)
+        graph = trace(network.module, network.input_shape)
+        for author in author_cases():
+            yield Case(name, graph, author)
+
+
+def machine() -> dict[str, Any]:
+    """Where and when."""
+    return {"date": str(date.today()), "cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+            "python": platform.python_version(), "torch": torch.__version__}  # fmt: skip
+
+
+def write(name: str, summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """One JSON file per benchmark: the machine, the summary, then a row per case; the summary on the terminal too."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), "summary": summary}, indent=1)[:-2]
+    lines = ",\n".join("  " + json.dumps(row) for row in rows)
+    (RESULTS / f"{name}.json").write_text(f'{text},\n "rows": [\n{lines}\n ]\n}}\n')
+    print(name, json.dumps(summary, indent=1), file=sys.stdout, flush=True)

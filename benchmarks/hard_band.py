@@ -1,0 +1,62 @@
+"""The 360 queries of the hard band: 90 cases x uniform radius 0.004, 0.006, 0.008, 0.010, 10 s each."""
+
+import argparse
+import statistics
+from collections import Counter
+
+from aureole.core import Budget, Region, Verdict
+from aureole.verify import COMPLETE, INCOMPLETE, prove
+from benchmarks.cases import cases, write
+
+RADII = (0.004, 0.006, 0.008, 0.010)
+
+
+def main(seconds: float = 10.0, complete: bool = True) -> None:
+    rows = []
+    for case in cases():
+        for radius in RADII:
+            region = Region.ball(case.author.scene.image, radius)
+            answer = prove(
+                case.graph,
+                region,
+                case.spec,
+                COMPLETE if complete else INCOMPLETE,
+                budget=Budget.seconds(seconds),
+            )
+            rows.append({
+                "network": case.network, "image": case.author.scene.name, "radius": radius,
+                "verdict": answer.verdict, "why": answer.why, "seconds": round(answer.seconds, 3),
+                "bound": answer.margin_bound, "seen": answer.margin_seen,
+            })  # fmt: skip
+    settled = sum(row["verdict"] != Verdict.UNKNOWN for row in rows)
+    incomplete = sum(row["verdict"] != Verdict.UNKNOWN and row["why"] != "milp" for row in rows)
+    times = [row["seconds"] for row in rows]
+    by_stage: dict[str, dict[str, float]] = {}
+    for row in rows:
+        stage = by_stage.setdefault(f"{row['verdict']} by {row['why']}", Counter())
+        stage["queries"] += 1
+        stage["seconds"] = round(stage["seconds"] + row["seconds"], 2)
+    summary = {
+        "queries": len(rows), "settled": settled, "settled %": round(100 * settled / len(rows), 2),
+        "settled by attack and bounds": incomplete, "contradictions": contradictions(rows),
+        "median s": round(statistics.median(times), 3), "all s": round(sum(times), 1), "by stage": by_stage,
+    }  # fmt: skip
+    write("hard_band" if complete else "hard_band_incomplete", summary, rows)
+
+
+def contradictions(rows: list[dict]) -> int:
+    """ROBUST at a radius above one that is VULNERABLE: one of the two would be wrong."""
+    count = 0
+    for row in rows:
+        if row["verdict"] == Verdict.ROBUST:
+            same = [r for r in rows if (r["network"], r["image"]) == (row["network"], row["image"])]
+            count += sum(r["verdict"] == Verdict.VULNERABLE and r["radius"] < row["radius"] for r in same)
+    return count
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--incomplete", action="store_true", help="attack and bounds alone")
+    arguments = parser.parse_args()
+    main(arguments.seconds, not arguments.incomplete)
