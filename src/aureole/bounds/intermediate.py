@@ -102,13 +102,23 @@ def _linear(
 
 
 def _local(graph: Graph, i: int) -> bool:
-    """Whether node i sees the image through convolutions and pools only, so that patches apply."""
-    ancestors, local = {i}, True
+    """Whether node i sees the image through convolutions and pools only, so that patches apply.
+
+    Paths that meet must have the same total stride: patches have no common window otherwise.
+    """
+    if len(graph.nodes[i].shape) != 3 or len(graph.input_shape) != 3:
+        return False
+    strides = {i: (1, 1)}
     for j in range(i, 0, -1):
-        if j in ancestors:
-            ancestors.update(graph.nodes[j].inputs)
-            local &= isinstance(graph.nodes[j].op, Conv | Relu | MaxPool | Add)
-    return local and len(graph.nodes[i].shape) == 3 and len(graph.input_shape) == 3
+        if j in strides:
+            op, total = graph.nodes[j].op, strides[j]
+            if not isinstance(op, Conv | Relu | MaxPool | Add):
+                return False
+            if isinstance(op, Conv | MaxPool):
+                total = (total[0] * op.stride[0], total[1] * op.stride[1])
+            if any(strides.setdefault(k, total) != total for k in graph.nodes[j].inputs):
+                return False
+    return True
 
 
 def _by_patches(
