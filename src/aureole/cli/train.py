@@ -117,6 +117,7 @@ def train(
             f"{scenes} scenes in batches of {batch}, tested on {test_scenes}, train nothing; pass at least 1 of each"
         )
 
+    torch.set_num_threads(1)  # sums in the same order on every machine; networks this small gain nothing from more
     module = _start(arch, recipe(digits).canvas, seed, init, data_root)
     source, held_out = (_digit_set(data, split, data_root) for split in ("train", "test"))
     test = make_test_scenes(held_out, digits, evaluation)
