@@ -191,7 +191,8 @@ def _maxima(
             floor = max(best, 0.0) if rectify else best
             zero = rectify and best < 0
             candidates = [int(j) for j in inputs if high[j] > floor]
-            if not zero and all(low[j] < best for j in candidates):  # the one that attains the floor has no width
+            # with no candidate the maximum is the floor; else, the one that attains the floor may have no width
+            if candidates and not zero and all(low[j] < best for j in candidates):
                 candidates.append(int(inputs[low[inputs].argmax()]))
             if not candidates:
                 constant[out] = floor
