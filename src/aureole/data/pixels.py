@@ -18,12 +18,13 @@ _MASK_MODES = {"1", "L", "RGB", "I;16", "I"}
 _MODE_WORDS = {"I;16": "16-bit grey", "I": "32-bit grey", "P": "palette", "1": "1-bit", "LA": "grey with alpha"}
 
 
-def read_image(path: Path) -> Float[Tensor, "channels height width"]:
+def read_image(path: Path | str) -> Float[Tensor, "channels height width"]:
     """An image in float64, scale [0,1].
 
     `.png`: 8-bit grey or RGB, divided by 255. `.npy`: floats in [0,1], HxW or CxHxW.
     InputError for anything else: another format, another depth, a damaged file, values outside [0,1].
     """
+    path = Path(path)
     if _ending(path, "image") == ".png":
         picture = _open_png(path)
         if picture.mode not in _IMAGE_MODES:
@@ -46,8 +47,9 @@ def read_image(path: Path) -> Float[Tensor, "channels height width"]:
     return image
 
 
-def read_mask(path: Path) -> Bool[Tensor, "height width"]:
+def read_mask(path: Path | str) -> Bool[Tensor, "height width"]:
     """The pixels of an object: the non-zero ones of a PNG or of an HxW `.npy`; InputError when none is marked."""
+    path = Path(path)
     if _ending(path, "mask") == ".png":
         picture = _open_png(path)
         if picture.mode not in _MASK_MODES:

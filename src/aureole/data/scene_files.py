@@ -23,11 +23,12 @@ class SceneFile(BaseModel):
     masks: list[str]
 
 
-def write_scene(folder: Path, scene: Scene) -> None:
+def write_scene(folder: Path | str, scene: Scene) -> None:
     """Write a scene; `scene.json` comes last, so a folder that has one is complete.
 
     InputError when the disk refuses.
     """
+    folder = Path(folder)
     try:
         (folder / SCENE_NAME).unlink(missing_ok=True)
     except OSError as error:
@@ -38,8 +39,9 @@ def write_scene(folder: Path, scene: Scene) -> None:
     write_bytes(folder / SCENE_NAME, (content.model_dump_json(indent=2) + "\n").encode())
 
 
-def read_scene(folder: Path) -> Scene:
+def read_scene(folder: Path | str) -> Scene:
     """A scene from its folder; InputError names the file that is at fault."""
+    folder = Path(folder)
     path = folder / SCENE_NAME
     text = read_bytes(path, "a folder with scene.json (aureole scenes make writes one)")
     try:
