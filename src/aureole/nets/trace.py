@@ -1,6 +1,7 @@
 """From a PyTorch module to a core.Graph, through torch.export."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,6 +65,8 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
         elif fx.op == "call_function":
             name = str(fx.target)
             if name in PASS_THROUGH:
+                if name == "aten.dropout.default" and _Call(fx, constants).number("train"):
+                    raise InputError(f"node {fx.name} drops values in evaluation too; pass training=self.training")
                 place[fx.name] = place[fx.args[0].name]
                 continue
             if name not in OPERATORS:
@@ -75,8 +78,11 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
             inputs = tuple(place[a.name] for a in fx.args if isinstance(a, torch.fx.Node) and a.name not in constants)
             if isinstance(op, Add) and len(inputs) != 2:
                 raise InputError(f"node {fx.name} adds a constant, which is not supported; fold it into a bias")
+            batch, *rest = (int(n) for n in fx.meta["val"].shape)
+            node = Node(op, inputs, tuple(rest), fx.name)
+            _check_shapes(node, batch, [nodes[i].shape for i in inputs])
             place[fx.name] = len(nodes)
-            nodes.append(Node(op, inputs, tuple(int(n) for n in fx.meta["val"].shape[1:]), fx.name))
+            nodes.append(node)
         elif fx.op == "output":
             results = fx.args[0]
             if len(results) != 1:
@@ -84,6 +90,16 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
             if place[results[0].name] != len(nodes) - 1:
                 raise InputError("the network returns an inner value that later layers still read; return the last one")
     return nodes
+
+
+def _check_shapes(node: Node, batch: int, below: list[tuple[int, ...]]) -> None:
+    """InputError where an operator is used in a way that `core.Graph` does not know."""
+    if batch != 1 or (math.prod(node.shape) != math.prod(below[0]) and isinstance(node.op, Reshape)):
+        raise InputError(f"node {node.name} mixes the batch axis with others; keep images apart (x.flatten(1))")
+    if isinstance(node.op, Linear) and len(below[0]) != 1:
+        raise InputError(f"node {node.name} applies a linear layer to shape {below[0]} per image; flatten it before")
+    if isinstance(node.op, Add) and below[0] != below[1]:
+        raise InputError(f"node {node.name} adds shapes {below[0]} and {below[1]} per image; make them equal")
 
 
 class _Call:
