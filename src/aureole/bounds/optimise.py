@@ -52,7 +52,9 @@ def optimise(
     Values are those of the graph's own dtype: evaluate again in float64 before a verdict rests on them.
     """
     count = rows.shape[1]
-    free = {i: dict(p) for i, p in start.items()} if start else _initial(relaxations, count)
+    free = (
+        {i: {n: v.clone() for n, v in p.items()} for i, p in start.items()} if start else _initial(relaxations, count)
+    )
     logits = rows.new_zeros(rows.shape[:3]) if rows.ndim == 4 else None
     slopes = [p[name] for p in free.values() for name in ("alpha", "level") if name in p]
     weights = [p["mu"] for p in free.values() if "mu" in p] + ([logits] if logits is not None else [])

@@ -49,7 +49,8 @@ class Prover:
     def check(self, radii: Float[Tensor, "rings"]) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
-        answer = self._recall(region) or prove(
+        earlier = self._recall(region)
+        answer = earlier or prove(
             self.problem.graph,
             region,
             self.problem.spec,
@@ -57,8 +58,8 @@ class Prover:
             budget=self.budget.at_most(self.query_seconds),
             seed=self._seed,
         )
-        self._calls[f"{answer.verdict} by {'an earlier witness' if not answer.calls else answer.why}"] += 1
-        if answer.verdict is Verdict.VULNERABLE and answer.calls and answer.witness is not None:
+        self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
+        if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
         if answer.verdict is Verdict.ROBUST and (self._best is None or self.problem.size(radii) > self.size):
             self.radii, self._best = radii.clone(), answer

@@ -64,7 +64,7 @@ def _answer(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answ
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:
-        verdict, why = Verdict.UNKNOWN, Why.DEADLINE if query.budget.expired else Why.INCOMPLETE
+        verdict, why = Verdict.UNKNOWN, Why.DEADLINE if query.budget.expired else known.open_because
         detail = known.trouble or f"{len(known.left(query))} rows left open"
     return Answer(
         verdict,

@@ -64,6 +64,7 @@ class Known:
     lower:    a proved lower bound of each row over the region
     together: a proved lower bound of the margin that is better than the rows' own (sets of rows mixed)
     starts:   images worth attacking from
+    proved:   what proved the spec; open_because and trouble: why it is open and one line about that
     """
 
     bounds: dict[int, Interval] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Known:
     image: Float[Tensor, "*shape"] | None = None
     starts: tuple[Float[Tensor, "*shape"], ...] = ()
     proved: Why | None = None
+    open_because: Why = Why.INCOMPLETE
     trouble: str = ""
 
     def margin_bound(self, order: int) -> float | None:

@@ -139,12 +139,13 @@ class Milp(Stage):
             case Status.INFEASIBLE:
                 return replace(known, proved=Why.MILP, together=max(0.0, known.together or 0.0))
             case Status.TIME:
-                return replace(known, trouble=f"MILP with {encoding.program.binaries} binaries ran out of time")
+                why, trouble = Why.DEADLINE, f"MILP with {encoding.program.binaries} binaries ran out of time"
             case Status.SOLUTION:
-                return replace(
-                    known, trouble="the MILP's solution does not fail the spec when replayed (within tolerance)"
-                )
-        return replace(known, trouble="the MILP solver failed")
+                why = Why.SOLVER
+                trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"
+            case Status.FAILED:
+                why, trouble = Why.SOLVER, "the MILP solver failed"
+        return replace(known, open_because=why, trouble=trouble)
 
 
 def _judge(query: Query, known: Known) -> Known:
