@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets_zoo import F64, seeded
 
 from aureole.core import InputError, Region, Rings
+from nets_zoo import F64, seeded
 
 HALF = torch.full((1, 2, 2), 0.5, dtype=F64)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets_zoo import F64
 
 from aureole.core import InputError, Rings
+from nets_zoo import F64
 
 
 @st.composite

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets_zoo import F64
 
 from aureole.core import InputError, TopK
+from nets_zoo import F64
 
 SCORES = st.lists(st.integers(-3, 3), min_size=2, max_size=6)
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from brute import least_margin
-from nets_zoo import F64, Sketch, draw, seeded
 
 from aureole.core import Graph, Region, TopK
 from aureole.core.graph import Conv, Linear
+from nets_zoo import F64, Sketch, seeded
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
                 )
             op = OPERATORS[name](_Call(fx, constants))
             inputs = tuple(place[a.name] for a in fx.args if isinstance(a, torch.fx.Node) and a.name not in constants)
+            if not inputs:
+                raise InputError(f"node {fx.name} computes on stored weights alone; store its result instead")
             if isinstance(op, Add) and len(inputs) != 2:
                 raise InputError(f"node {fx.name} adds a constant, which is not supported; fold it into a bias")
             batch, *rest = (int(n) for n in fx.meta["val"].shape)
@@ -94,6 +96,8 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> lis
 
 def _check_shapes(node: Node, batch: int, below: list[tuple[int, ...]]) -> None:
     """InputError where an operator is used in a way that `core.Graph` does not know."""
+    if isinstance(node.op, Conv | MaxPool) and len(below[0]) != 3:
+        raise InputError(f"node {node.name} reads shape {below[0]} per image; it must be channels x height x width")
     if batch != 1 or (math.prod(node.shape) != math.prod(below[0]) and isinstance(node.op, Reshape)):
         raise InputError(f"node {node.name} mixes the batch axis with others; keep images apart (x.flatten(1))")
     if isinstance(node.op, Linear) and len(below[0]) != 1:
