@@ -53,6 +53,17 @@ def in_place(n, x):
     return n.f((a + b).flatten(1))
 
 
+def doubled(n, x):
+    a = n.c(x)
+    return n.f((a + a).flatten(1))
+
+
+def inner_value(n, x):
+    y = n.f(n.c(x).flatten(1))
+    n.h(y)
+    return y
+
+
 def reused(n, x):
     y = n.f(n.c(x).flatten(1))
     return n.h(torch.relu(n.h(y)))
@@ -68,14 +79,15 @@ GOOD = {
     "one layer used twice": ("cfh", reused),
     "dropout": ("cfdrop", lambda n, x: n.f(n.drop(n.c(x)).flatten(1))),
     "functional dropout": ("cf", lambda n, x: n.f(F.dropout(n.c(x), 0.5, n.training).flatten(1))),
-    "a node added to itself": ("cf", lambda n, x: n.f((lambda a: (a + a).flatten(1))(n.c(x)))),
+    "a node added to itself": ("cf", doubled),
 }
 
 
 def names(word):
-    return [part for part in ("drop", "norm", "one") if part in word] + [
-        c for c in word.replace("drop", "").replace("norm", "").replace("one", "")
-    ]
+    long = [part for part in ("drop", "norm", "one") if part in word]
+    for part in long:
+        word = word.replace(part, "")
+    return [*long, *word]
 
 
 def check(module, shape, count=6):
@@ -146,7 +158,7 @@ BAD = {
     "stubborn dropout": ("cf", lambda n, x: n.f(F.dropout(n.c(x), 0.5, training=True).flatten(1)), "dropout"),
     "two outputs": ("cf", lambda n, x: (n.f(n.c(x).flatten(1)), x), "2 tensors"),
     "no vector": ("cf", lambda n, x: n.c(x), r"\(2, 2, 2\)"),
-    "an inner value": ("cdf", lambda n, x: (lambda a: (a, n.d(a))[0])(n.c(x)), "shape|inner"),
+    "an inner value": ("cfh", inner_value, "inner value"),
     "data-dependent": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.sum() > 0 else x, "control flow"),
 }
 
