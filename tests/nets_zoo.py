@@ -1,7 +1,5 @@
 """Small networks for the tests of the mathematical rooms, made by hand as graphs (tracing a module is slower)."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -199,7 +197,4 @@ def points_in(region: Region, count: int, generator: torch.Generator) -> Tensor:
     return region.clip(region.lower + weight * (region.upper - region.lower))
 
 
-def cases(radii: tuple[float, ...] = (0.02, 0.3)) -> Iterator[tuple[str, float]]:
-    for name in ZOO:
-        for radius in radii:
-            yield name, radius
+CASES = [(name, radius) for name in ZOO for radius in (0.02, 0.3)]

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
 
 from aureole.attacks import Attack, Found, SmoothPgd
 from aureole.core import Budget, Graph, Region, TopK
 from aureole.core.graph import Linear, merge_rectified_pools
+from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
 
 ATTACKS: dict[str, Attack] = {
     "smooth": SmoothPgd(),
