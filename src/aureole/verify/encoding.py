@@ -5,13 +5,13 @@ verification notes, section 4): neurons whose sign is known disappear into spars
 is dropped, and a maximum that rows want only low (or only high) gets only that half of its encoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
@@ -39,6 +39,12 @@ class Encoding:
         return torch.from_numpy(flat.reshape(self.shape))
 
 
+Terms = tuple[np.ndarray, np.ndarray]
+"""A sparse linear expression: variables and their coefficients."""
+
+NOTHING: Terms = (np.empty(0, dtype=np.int64), np.empty(0))
+
+
 @dataclass
 class _Builder:
     """Variables and rows as they come; local to one encoding."""
@@ -46,7 +52,8 @@ class _Builder:
     lower: list[float] = field(default_factory=list)
     upper: list[float] = field(default_factory=list)
     integer: list[bool] = field(default_factory=list)
-    rows: list[csr_matrix] = field(default_factory=list)
+    columns: list[np.ndarray] = field(default_factory=list)
+    values: list[np.ndarray] = field(default_factory=list)
     row_upper: list[float] = field(default_factory=list)
 
     def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
@@ -56,15 +63,18 @@ class _Builder:
         self.integer += [integer] * len(lower)
         return range(first, len(self.lower))
 
-    def at_most(self, expression: csr_matrix, extra: dict[int, float], upper: float) -> None:
-        """`expression x + extra x <= upper`."""
-        row = csr_matrix((list(extra.values()), ([0] * len(extra), list(extra.keys()))), shape=(1, len(self.lower)))
-        self.rows.append(_widen(expression, len(self.lower)) + row)
+    def at_most(self, terms: Terms, extra: Mapping[int, float], upper: float) -> None:
+        """`terms + extra <= upper`; no variable stands in both."""
+        self.columns.append(np.concatenate([terms[0], np.fromiter(extra.keys(), np.int64, len(extra))]))
+        self.values.append(np.concatenate([terms[1], np.fromiter(extra.values(), np.float64, len(extra))]))
         self.row_upper.append(upper)
 
     def program(self, objective: int) -> Program:
         count = len(self.lower)
-        matrix = csr_matrix(vstack([_widen(row, count) for row in self.rows], format="csr"))
+        starts = np.cumsum([0, *(len(c) for c in self.columns)])
+        matrix = csr_matrix(
+            (np.concatenate(self.values), np.concatenate(self.columns), starts), shape=(len(self.columns), count)
+        )
         goal = np.zeros(count)
         goal[objective] = 1.0
         upper = np.array(self.row_upper)
@@ -80,6 +90,16 @@ class _Expression:
 
     matrix: csr_matrix
     constant: np.ndarray
+
+    def terms(self, i: int, factor: float = 1.0) -> Terms:
+        part = slice(self.matrix.indptr[i], self.matrix.indptr[i + 1])
+        return self.matrix.indices[part], factor * self.matrix.data[part]
+
+    @classmethod
+    def of(cls, terms: Sequence[Terms], constant: np.ndarray, width: int) -> "_Expression":
+        starts = np.cumsum([0, *(len(columns) for columns, _ in terms)])
+        data, columns = np.concatenate([v for _, v in terms]), np.concatenate([c for c, _ in terms])
+        return cls(csr_matrix((data, columns, starts), shape=(len(terms), width)), constant)
 
 
 def encode(
@@ -111,20 +131,20 @@ def _existence(
     builder: _Builder, rows: np.ndarray, scores: _Expression, order: int, slack: float, limits: Interval
 ) -> None:
     """The chosen rows lie at most at -depth; depth >= -slack is the last variable."""
-    matrix, constant = csr_matrix(rows @ scores.matrix), rows @ scores.constant
+    values = _Expression(csr_matrix(csr_matrix(rows) @ scores.matrix), rows @ scores.constant)
     low, high = limits.lower[0].numpy(), limits.upper[0].numpy()
     highest = np.clip(rows, 0, None) @ high + np.clip(rows, None, 0) @ low
     deepest = -(np.clip(rows, 0, None) @ low + np.clip(rows, None, 0) @ high).min()
     if len(rows) > order:
         chosen = builder.variables([0.0] * len(rows), [1.0] * len(rows), integer=True)
-        builder.at_most(csr_matrix((1, 0)), dict.fromkeys(chosen, -1.0), -float(order))
+        builder.at_most(NOTHING, dict.fromkeys(chosen, -1.0), -float(order))
     (depth,) = builder.variables([-slack], [max(float(deepest), 0.0)])
     for r in range(len(rows)):
         if len(rows) > order:
             reach = float(highest[r] + max(deepest, 0.0))
-            builder.at_most(matrix[r], {depth: 1.0, chosen[r]: reach}, reach - float(constant[r]))
+            builder.at_most(values.terms(r), {depth: 1.0, chosen[r]: reach}, reach - float(values.constant[r]))
         else:
-            builder.at_most(matrix[r], {depth: 1.0}, -float(constant[r]))
+            builder.at_most(values.terms(r), {depth: 1.0}, -float(values.constant[r]))
 
 
 def _node(
@@ -180,32 +200,25 @@ def _maxima(
     low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
     high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
-    outputs = windows.shape[1]
-    constant = np.zeros(outputs)
-    blocks: list[csr_matrix] = []
-    for out in range(outputs):
-        row = csr_matrix((1, 0))
-        if wants_high[out] or wants_low[out]:
-            inputs = windows[:, out]
-            best = float(low[inputs].max())
-            floor = max(best, 0.0) if rectify else best
-            zero = rectify and best < 0
-            candidates = [int(j) for j in inputs if high[j] > floor]
-            # with no candidate the maximum is the floor; else, the one that attains the floor may have no width
-            if candidates and not zero and all(low[j] < best for j in candidates):
-                candidates.append(int(inputs[low[inputs].argmax()]))
-            if not candidates:
-                constant[out] = floor
-            elif len(candidates) == 1 and not zero:
-                row, constant[out] = z.matrix[candidates[0]], z.constant[candidates[0]]
-            else:
-                y = _maximum(
-                    builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out])
-                )
-                row = csr_matrix(([1.0], ([0], [y])), shape=(1, y + 1))
-        blocks.append(row)
-    width = len(builder.lower)
-    return _Expression(csr_matrix(vstack([_widen(b, width) for b in blocks], format="csr")), constant)
+    constant = np.zeros(windows.shape[1])
+    terms = [NOTHING] * windows.shape[1]
+    for out in np.flatnonzero(wants_high | wants_low):
+        inputs = windows[:, out]
+        best = float(low[inputs].max())
+        floor = max(best, 0.0) if rectify else best
+        zero = rectify and best < 0
+        candidates = [int(j) for j in inputs if high[j] > floor]
+        # with no candidate the maximum is the floor; else, the one that attains the floor may have no width
+        if candidates and not zero and all(low[j] < best for j in candidates):
+            candidates.append(int(inputs[low[inputs].argmax()]))
+        if not candidates:
+            constant[out] = floor
+        elif len(candidates) == 1 and not zero:
+            terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
+        else:
+            y = _maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
+            terms[out] = np.array([y]), np.ones(1)
+    return _Expression.of(terms, constant, len(builder.lower))
 
 
 def _maximum(
@@ -216,18 +229,18 @@ def _maximum(
     (y,) = builder.variables([floor], [max(float(high[candidates].max()), floor)])
     if wants_low:
         for j in candidates:
-            builder.at_most(z.matrix[j], {y: -1.0}, -float(z.constant[j]))
+            builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
     if wants_high:
         wins = builder.variables([0.0] * len(candidates), [1.0] * len(candidates), integer=True)
-        builder.at_most(csr_matrix((1, 0)), dict.fromkeys(wins, 1.0), 1.0)
+        builder.at_most(NOTHING, dict.fromkeys(wins, 1.0), 1.0)
         if not zero:
-            builder.at_most(csr_matrix((1, 0)), dict.fromkeys(wins, -1.0), -1.0)
+            builder.at_most(NOTHING, dict.fromkeys(wins, -1.0), -1.0)
         reach = {win: -float(high[j]) for win, j in zip(wins, candidates, strict=True)}
-        builder.at_most(csr_matrix((1, 0)), {y: 1.0, **reach}, 0.0)
+        builder.at_most(NOTHING, {y: 1.0, **reach}, 0.0)
         for win, j in zip(wins, candidates, strict=True):
             others = [float(high[i]) for i in candidates if i != j] + ([0.0] if zero else [])
             gap = max(others) - float(low[j])
-            builder.at_most(-z.matrix[j], {y: 1.0, win: gap}, gap + float(z.constant[j]))
+            builder.at_most(z.terms(j, -1.0), {y: 1.0, win: gap}, gap + float(z.constant[j]))
     return y
 
 
