@@ -91,6 +91,8 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         kinds.kTimeLimit: Status.TIME,
         kinds.kInterrupt: Status.TIME,
     }.get(highs.getModelStatus(), Status.FAILED)
+    if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
+        solution = None
     return Outcome(status, solution, float(info.mip_dual_bound), nodes)
 
 
