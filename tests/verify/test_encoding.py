@@ -1,10 +1,9 @@
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from brute_cases import case
 
 from aureole.bounds import intermediate_bounds
 from aureole.bounds.intermediate import INTERVAL_RULES
@@ -16,9 +15,6 @@ from aureole.verify.encoding import encode
 from aureole.verify.highs import Status, solve
 from aureole.verify.signs import Pull, pulls
 from nets_zoo import F64, ZOO, box_of, image_of, points_in, seeded
-
-sys.path.append(str(Path(__file__).parents[1] / "oracles"))
-from tiny import case
 
 SLACK = 1e-6
 
