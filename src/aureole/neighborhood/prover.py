@@ -26,7 +26,6 @@ class Prover:
         budget: Budget,
         seed: int,
         on_progress: Progress | None = None,
-        portfolio: Portfolio = COMPLETE,
         query_seconds: float = 10.0,
     ) -> None:
         self.problem = problem
@@ -34,7 +33,6 @@ class Prover:
         self.query_seconds = query_seconds
         self._seed = seed
         self._on_progress = on_progress
-        self._portfolio = portfolio
         self._calls: Counter[str] = Counter()
         self._timeline: list[tuple[float, float]] = []
         self._witnesses: list[Tensor] = []
@@ -46,7 +44,7 @@ class Prover:
         """The size of the best proved radii."""
         return self.problem.size(self.radii)
 
-    def check(self, radii: Float[Tensor, "rings"]) -> Answer:
+    def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
         earlier = self._recall(region)
@@ -54,7 +52,7 @@ class Prover:
             self.problem.graph,
             region,
             self.problem.spec,
-            self._portfolio,
+            portfolio,
             budget=self.budget.at_most(self.query_seconds),
             seed=self._seed,
         )
