@@ -52,7 +52,7 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
     graph = merge_rectified_pools(problem.graph).to(torch.float32)
     image, weights = problem.image.float(), problem.weights.float()
     rows = problem.spec.rows(graph.classes)[None].float()
-    unit = float(problem.spec.margin(graph(image[None])))
+    unit = max(float(problem.spec.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
     least = math.log(1e-6)
     log_radii = start.float().clamp(min=1e-6).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}

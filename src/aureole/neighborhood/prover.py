@@ -59,12 +59,19 @@ class Prover:
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
-        if answer.verdict is Verdict.ROBUST and (self._best is None or self.problem.size(radii) > self.size):
+        if answer.verdict is Verdict.ROBUST and self._better(radii):
+            if self._best is None or self.problem.size(radii) > self.size:
+                self._timeline.append((self.budget.spent, self.problem.size(radii)))
             self.radii, self._best = radii.clone(), answer
-            self._timeline.append((self.budget.spent, self.size))
         if self._on_progress is not None:
             self._on_progress(self.budget.spent, self.size)
         return answer
+
+    def _better(self, radii: Float[Tensor, "rings"]) -> bool:
+        """Whether radii are larger than the best so far: in size, or, at the same size, in a ring of weight 0."""
+        size = self.problem.size(radii)
+        wider = size >= self.size and bool((radii >= self.radii).all() and (radii > self.radii).any())
+        return self._best is None or size > self.size or wider
 
     def _recall(self, region: Region) -> Answer | None:
         for image in self._witnesses:
