@@ -1,12 +1,19 @@
 """The portfolios that every prover test runs; a new one joins by one line."""
 
+from aureole.bounds import Ascent
 from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
-from aureole.verify.stages import Milp, Screen
+from aureole.verify.stages import Climb, Milp, Screen
 
 MILP = Portfolio((Screen(), Milp()))
-PORTFOLIOS: dict[str, Portfolio] = {"complete": COMPLETE, "incomplete": INCOMPLETE, "milp": MILP}
-DECIDES = ("complete", "milp")
+PORTFOLIOS: dict[str, Portfolio] = {
+    "complete": COMPLETE,
+    "incomplete": INCOMPLETE,
+    "milp": MILP,
+    "no attack": Portfolio((Screen(), Climb(Ascent(steps=4)), Milp())),  # the MILP itself must find what fails
+    "hurried": Portfolio((Screen(), Milp(most_seconds=2e-3))),  # what the solver says when its time is over
+}
+DECIDES = ("complete", "milp", "no attack")
 """Portfolios that leave nothing open but margins within the slack."""
 
 
