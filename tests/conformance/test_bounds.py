@@ -208,8 +208,6 @@ def test_tighter_methods_lie_inside_looser_ones(net, radius):
             graph, last, lower_bounds(graph, region, eye(graph, last, 1), relax(graph, inner), parameters or None)
         )
         assert inside(best, start)
-        longer = optimised(graph, region, Ascent(steps=30))[last]
-        assert inside(longer, start)
         if net in ("strided", "dilated_groups", "residual", "dense"):  # relus alone: the defaults are the start
             assert inside(best, fixed)
 

@@ -229,7 +229,7 @@ def test_a_budget_that_ends_in_the_middle(name, seconds):
 @every_method
 def test_progress_is_told(name):
     told: list[tuple[float, float]] = []
-    found = run(problem(2), name, on_progress=lambda t, s: told.append((t, s)))
+    found = run(problem(2), name, seconds=1.0, on_progress=lambda t, s: told.append((t, s)))
     assert len(told) == sum(found.calls.values())
     assert [s for _, s in told] == sorted(s for _, s in told)
     assert told[-1][1] == found.size
@@ -285,10 +285,10 @@ def test_a_smaller_cap_is_kept(name):
 
 
 @every_method
-@pytest.mark.parametrize("weights", ["object", "far", "pixels"])
+@pytest.mark.parametrize("weights", ["object", "pixels"])
 def test_weights_that_leave_rings_out(name, weights):
     p = affine_problem(weights)
-    found = run(p, name)
+    found = run(p, name, seconds=5.0)
     assert prove(p.graph, p.region(found.radii), p.spec, MILP).verdict is Verdict.ROBUST
     assert found.size > 0
     assert found.seconds < 30
