@@ -101,6 +101,13 @@ def check(module, shape, count=6):
     return graph
 
 
+def test_a_network_that_insists_on_one_image():
+    module = Net(lambda n, x: n.f(n.c(x).reshape(1, 8)), **layers("cf"))
+    graph = trace(module, (1, 4, 4))
+    image = torch.rand(1, 4, 4, dtype=F64)
+    assert torch.allclose(graph(image[None])[0], graph.replay(image), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_the_graph_is_the_module(name):
     word, run = GOOD[name]

@@ -55,7 +55,8 @@ def trace(module: nn.Module, shape: Sequence[int]) -> Graph:
 def _check_same(graph: Graph, module: nn.Module, shape: tuple[int, ...]) -> None:
     """InputError unless graph and module agree on random images: a proof must be about the user's network."""
     images = torch.rand(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected, traced = module(images), graph(images)
+    expected = torch.cat([module(image[None]) for image in images])  # it may insist on a batch of 1
+    traced = graph(images)
     if expected.shape != traced.shape or not torch.allclose(expected, traced, rtol=1e-9, atol=1e-9, equal_nan=True):
         raise InputError("the traced graph does not compute what the network computes; please report this network")
 
