@@ -1,4 +1,4 @@
-"""From an ONNX file to a core.Graph. The one door to the `onnx` package, which is optional: `pip install aureole[onnx]`.
+"""From an ONNX file to a core.Graph. The one door to the `onnx` package, an extra: `pip install aureole[onnx]`.
 
 The graph holds the model's weights, cast to float64 exactly; folding (batch norms, biases, normalisation) happens in
 float64. Witnesses are replayed through the model itself by onnxruntime (`onnx_replay`).
@@ -96,8 +96,9 @@ def _import(model: "onnx.ModelProto", sha256: str) -> OnnxNetwork:
     first = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     builder = Builder([Node(Input(), (), tuple(first), name)])
     builder.values[name] = builder.whole(0, shape)
-    for node in model.graph.node:
-        _step(node, opset, builder, constants)
+    with np.errstate(all="ignore"):  # `check_finite` names the layer
+        for node in model.graph.node:
+            _step(node, opset, builder, constants)
     wanted = model.graph.output[0].name
     if wanted not in builder.values:
         raise InputError(f"the output {wanted} does not depend on the input")
@@ -156,7 +157,7 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
     """One operator: computed now where it is constant, else added to the graph."""
     from onnx import helper
 
-    name, kind = _name(node), node.op_type
+    name, kind = _name(node), str(node.op_type)
     try:
         arguments: list[Argument] = [
             None if not i else builder.values[i] if i in builder.values else constants[i] for i in node.input
@@ -176,6 +177,8 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             if kind == "Cast" and attributes.get("to") not in _DTYPES:
                 raise InputError(f"node {name} (Cast): rounding of computed values is not supported")
+            if kind == "Dropout" and len(arguments) > 2 and np.any(arguments[2]):
+                raise InputError(f"node {name} (Dropout) drops values in inference too; export it for inference")
             builder.values[node.output[0]] = computed[0]
         elif kind in OPERATORS:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -185,19 +188,25 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
             raise InputError(f"node {name}: operator {kind} is not supported; supported: {known}")
     except InputError:
         raise
-    except (ArithmeticError, ArrayError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise InputError(f"node {name} ({kind}) cannot be read ({_line(error)}); export the model again") from error
 
 
-ArrayError = (AttributeError, NotImplementedError)
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What numpy, torch and onnx raise when a node's attributes and shapes do not fit each other."""
 
 
 def _evaluate(node: "onnx.NodeProto", opset: int, arguments: list[Any]) -> list[NDArray[Any]]:
     """The node's value on arrays, by ONNX's reference implementation."""
+    from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
+    if node.op_type in ("Squeeze", "Unsqueeze") and opset < _FIRST_OPSET_WITH_AXES and node.attribute:
+        axes = helper.get_attribute_value(node.attribute[0])  # the evaluator knows only the newer form: axes as input
+        node, opset = helper.make_node(node.op_type, [node.input[0], "axes"], node.output), _FIRST_OPSET_WITH_AXES
+        arguments = [arguments[0], np.array(axes, dtype=np.int64)]
     feeds = {name: value for name, value in zip(node.input, arguments, strict=True) if name}
-    return list(ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds))  # type: ignore[arg-type]
+    return list(ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds))
 
 
 def _moved(node: "onnx.NodeProto", opset: int, arguments: list[Any]) -> list[Value]:
@@ -210,13 +219,15 @@ def _moved(node: "onnx.NodeProto", opset: int, arguments: list[Any]) -> list[Val
     return [Value(value.node, *parts) for parts in zip(orders, scales, shifts, strict=True)]
 
 
-def _unordered(images: Float[Tensor, "batch *shape"], layout: NDArray[np.int64] | None) -> Float[Tensor, "batch numbers"]:
+def _unordered(
+    images: Float[Tensor, "batch *shape"], layout: NDArray[np.int64] | None
+) -> Float[Tensor, "batch numbers"]:
     flat = images.flatten(1)
     return flat if layout is None else torch.zeros_like(flat).index_copy(1, torch.from_numpy(layout), flat)
 
 
 def _name(node: "onnx.NodeProto") -> str:
-    return node.name or (node.output[0] if node.output else "without a name")
+    return str(node.name or (node.output[0] if node.output else "without a name"))
 
 
 def _line(error: BaseException) -> str:

@@ -237,6 +237,8 @@ def matmul(call: Call) -> Value:
 def batch_norm(call: Call) -> Value:
     """BatchNormalization in inference: a scale and a shift per channel."""
     value = call.computed(0)
+    if call.attributes.get("training_mode"):
+        raise call.refuse("it is in training mode; export the model for inference")
     gamma, beta, mean, variance = (call.weights(i) for i in (1, 2, 3, 4))
     scale = gamma / np.sqrt(variance + call.attributes.get("epsilon", 1e-5))
     axes = (-1, *[1] * (value.order.ndim - 2))
@@ -305,5 +307,17 @@ OPERATORS: dict[str, Callable[[Call], Value]] = {
     "Sub": add,
 }
 
-MOVES = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+MOVES = (
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
 """Operators that only move numbers: they act on positions as they would on values."""

@@ -1,4 +1,4 @@
-"""The original ONNX model as a function. The one door to `onnxruntime`, which is optional: `pip install aureole[onnx]`."""
+"""The original ONNX model as a function. The one door to `onnxruntime`, an extra: `pip install aureole[onnx]`."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -129,11 +129,8 @@ class Builder:
             )
         scale, shift = value.pending()
         weight = torch.zeros(value.order.size, size, dtype=torch.float64)
-        weight[torch.arange(value.order.size), torch.from_numpy(np.ascontiguousarray(value.order).ravel())] = (
-            torch.from_numpy(np.ascontiguousarray(scale).ravel())
-        )
-        bias = torch.from_numpy(np.ascontiguousarray(shift).ravel())
-        return self.put(Linear(weight, bias), self.shaped(value.node, (size,)), name=name)
+        weight[torch.arange(value.order.size), torch.tensor(value.order.ravel())] = torch.tensor(scale.ravel())
+        return self.put(Linear(weight, torch.tensor(shift.ravel())), self.shaped(value.node, (size,)), name=name)
 
     def laid_out(self, value: Value, shape: tuple[int, ...], name: str, *, image: bool = False) -> int:
         """A node of this shape whose row-major value is the tensor.

@@ -91,11 +91,13 @@ class Known:
         return (self.lower <= query.slack).nonzero().squeeze(1)
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
-        """Replay an image (clipped into the region, through the original model) and keep it if it is the worst so far.
+        """Replay an image through the original model and keep it if it is the worst so far.
+
+        It is clipped into the region, onto numbers that the model can read (`Graph.precision`).
 
         InputError when the model gives NaN or infinite scores.
         """
-        clipped = query.region.clip(image.to(torch.float64))[0]
+        clipped = query.region.nearest(image.to(torch.float64), query.original.precision)[0]
         scores = query.original.replay(clipped)
         if not bool(scores.isfinite().all()):
             raise InputError("the network gives NaN or infinite scores inside the region; check its weights")
