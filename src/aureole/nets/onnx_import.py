@@ -177,7 +177,7 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             if kind == "Cast" and attributes.get("to") not in _DTYPES:
                 raise InputError(f"node {name} (Cast): rounding of computed values is not supported")
-            if kind == "Dropout" and len(arguments) > 2 and np.any(arguments[2]):
+            if kind == "Dropout" and any(isinstance(a, np.ndarray) and a.any() for a in arguments[2:]):
                 raise InputError(f"node {name} (Dropout) drops values in inference too; export it for inference")
             builder.values[node.output[0]] = computed[0]
         elif kind in OPERATORS:
