@@ -3,37 +3,46 @@
 Complete for them in the limit, because linear bounds become exact as boxes shrink; hopeless for images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
-from aureole.bounds import backward, intermediate_bounds, minimizers, relax
+from aureole.bounds import Bounds, Interval, backward, intermediate_bounds, minimizers, relax
 from aureole.bounds.linear import concretize
 from aureole.core import Region, Why
+from aureole.core.graph import Relu
 from aureole.verify.query import Known, Query
 from aureole.verify.stages import Stage
 
 
 @dataclass(frozen=True, eq=False)
 class _Boxes:
-    """Boxes left to prove, each with the best bound of the margin on it and the axis to halve."""
+    """Boxes left to prove.
+
+    bound: the best bound of the margin on each
+    axis:  the input to halve
+    signs: by node, what is known of the sign of a relu's inputs: -1, 0 (either) or 1; it stays true in the halves
+    """
 
     region: Region
     bound: Float[Tensor, "boxes"]
-    axis: Tensor
+    axis: Int[Tensor, "boxes"]
+    signs: Mapping[int, Int8[Tensor, "boxes *shape"]]
 
     def __len__(self) -> int:
         return len(self.bound)
 
-    def take(self, which: Tensor) -> "_Boxes":
+    def take(self, which: Int[Tensor, "some"]) -> "_Boxes":
         region = Region(self.region.lower[which], self.region.upper[which])
-        return _Boxes(region, self.bound[which], self.axis[which])
+        return _Boxes(region, self.bound[which], self.axis[which], {i: s[which] for i, s in self.signs.items()})
 
     def join(self, other: "_Boxes") -> "_Boxes":
+        signs = {i: torch.cat([s, other.signs[i]]) for i, s in self.signs.items()}
         both = Region.stack([self.region, other.region])
-        return _Boxes(both, torch.cat([self.bound, other.bound]), torch.cat([self.axis, other.axis]))
+        return _Boxes(both, torch.cat([self.bound, other.bound]), torch.cat([self.axis, other.axis]), signs)
 
     def halves(self) -> Region:
         """Both halves of every box along its axis; they share the middle, so nothing is lost in between."""
@@ -42,10 +51,17 @@ class _Boxes:
         middle = (lower[lead, self.axis] + upper[lead, self.axis]) / 2
         left, right = upper.clone(), lower.clone()
         left[lead, self.axis], right[lead, self.axis] = middle, middle
-        shape = self.region.lower.shape
-        return Region.stack(
-            [Region(lower.reshape(shape), left.reshape(shape)), Region(right.reshape(shape), upper.reshape(shape))]
-        )
+        shape = (2 * len(self), *self.region.shape)
+        return Region(torch.cat([lower, right]).reshape(shape), torch.cat([left, upper]).reshape(shape))
+
+    def hints(self) -> Bounds:
+        """The signs as bounds of both halves."""
+        hints = {}
+        for i, sign in self.signs.items():
+            both = torch.cat([sign, sign]).to(self.bound)
+            infinite = torch.full_like(both, torch.inf)
+            hints[i] = Interval(torch.where(both > 0, 0.0, -infinite), torch.where(both < 0, 0.0, infinite))
+        return hints
 
 
 @dataclass(frozen=True)
@@ -53,13 +69,13 @@ class Split(Stage):
     """Halve the boxes with the lowest bounds first; every bound is float64.
 
     most_inputs: only regions that move at most so many inputs are split
-    batch:       boxes halved at once
+    batch:       boxes halved at once; few, so that their coefficients stay in the cache
     most_boxes:  after so many the stage gives up: what is left is narrow, and the MILP decides it sooner
     share:       of the time left, so that a later stage gets the rest
     """
 
     most_inputs: int = 16
-    batch: int = 256
+    batch: int = 16
     most_boxes: int = 400_000
     share: float = 0.8
     name: str = "split"
@@ -69,7 +85,7 @@ class Split(Stage):
         if not 0 < int((width > 0).sum()) <= self.most_inputs:
             return known
         budget = query.budget.at_most(self.share * query.budget.remaining)
-        known, boxes, proved = _bounded(query, known, query.region)
+        known, boxes, proved = _bounded(query, known, query.region, {})
         done = 1
         while len(boxes) and not known.broken and not budget.expired and done < self.most_boxes:
             lowest = boxes.bound.argsort()
@@ -77,7 +93,7 @@ class Split(Stage):
             children = chosen.halves()
             if bool((children.lower == children.upper).flatten(1).sum(1).gt((width == 0).sum()).any()):
                 break  # the middle is an end already: float64 has no smaller box
-            known, more, least = _bounded(query, known, children)
+            known, more, least = _bounded(query, known, children, chosen.hints())
             proved = min(proved, least)
             boxes = rest.join(more)
             done += len(children)
@@ -88,9 +104,10 @@ class Split(Stage):
         return replace(known, trouble=f"{len(boxes)} of {done} boxes left open by splitting")
 
 
-def _bounded(query: Query, known: Known, region: Region) -> tuple[Known, _Boxes, float]:
+def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple[Known, _Boxes, float]:
     """The boxes not proved, and the least bound among those that are; their worst points are tried as witnesses."""
-    relaxations = relax(query.graph, intermediate_bounds(query.graph, region))
+    bounds = intermediate_bounds(query.graph, region, hints)
+    relaxations = relax(query.graph, bounds)
     rows = query.rows.expand(len(region), -1, -1)
     coefficients, constant = backward(query.graph, len(query.graph.nodes) - 1, rows, relaxations)
     values = concretize(coefficients, region) + constant
@@ -109,7 +126,9 @@ def _bounded(query: Query, known: Known, region: Region) -> tuple[Known, _Boxes,
     axis = ((steering.abs() + 1e-12) * (region.upper - region.lower)).flatten(1).argmax(1)
     known = _tried(query, known, region, minimizers(steering.unsqueeze(1), region)[:, 0], open_)
     least = float(bound[~open_].min()) if bool((~open_).any()) else torch.inf
-    return known, _Boxes(region, bound, axis).take(open_.nonzero().squeeze(1)), least
+    relus = {node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)}
+    signs = {i: ((bounds[i].lower >= 0).to(torch.int8) - (bounds[i].upper <= 0).to(torch.int8)) for i in relus}
+    return known, _Boxes(region, bound, axis, signs).take(open_.nonzero().squeeze(1)), least
 
 
 def _mixed(
