@@ -2,10 +2,12 @@
 
 from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
+from aureole.verify.split import Split
 from aureole.verify.stages import Milp, Screen
 
 MILP = Portfolio((Screen(), Milp()))
-PORTFOLIOS: dict[str, Portfolio] = {"complete": COMPLETE, "incomplete": INCOMPLETE, "milp": MILP}
+SPLIT = Portfolio((Split(most_boxes=200, least_open=0),))
+PORTFOLIOS: dict[str, Portfolio] = {"complete": COMPLETE, "incomplete": INCOMPLETE, "milp": MILP, "split": SPLIT}
 DECIDES = ("complete", "milp")
 """Portfolios that leave nothing open but margins within the slack."""
 
