@@ -115,7 +115,7 @@ def _open_neurons(query: Query, known: Known) -> float:
                 return torch.inf
             z = known.bounds[node.inputs[0]]
             count += int((z.unstable if isinstance(node.op, Relu) else z.upper > z.lower).sum())
-    return count
+    return float(count)
 
 
 def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple[Known, _Boxes, float]:
