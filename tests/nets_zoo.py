@@ -134,6 +134,15 @@ def mixed_strides(g: torch.Generator) -> Graph:
     return s.relu().conv(2, 2).relu().flat().linear(3).graph()
 
 
+def unrectified(g: torch.Generator) -> Graph:
+    """Padded convolutions and sums that read convolutions directly: a bias must not reach the padding."""
+    s = Sketch((1, 5, 5), g).conv(2, 3, padding=(1, 1)).conv(2, 3, padding=(1, 1))
+    skip = s.last
+    s.relu().conv(2, 3, padding=(1, 1))
+    s.add(skip, s.last).conv(2, 3, stride=(2, 2), padding=(1, 1)).relu().pool(2, 1, 1)
+    return s.conv(2, 2, padding=(1, 1)).relu().flat().linear(3).graph()
+
+
 def doubled(g: torch.Generator) -> Graph:
     """A node added to itself, a pool and a relu read by several nodes."""
     s = Sketch((1, 6, 6), g).conv(2, 3)
@@ -169,6 +178,7 @@ ZOO = {
         residual,
         strided_shortcut,
         mixed_strides,
+        unrectified,
         doubled,
         dense,
         affine,

@@ -63,10 +63,10 @@ class _Search:
         options = [z[j] for j in inputs] + ([np.zeros(z.shape[1])] if zero else [])
         low, high = self._range(np.array(options))
         for winner, value in enumerate(options):
-            if high[winner] < low.max():
+            if high[winner] < low.max() or any(np.array_equal(value, o) for o in options[:winner]):
                 continue
             more = [o - value for k, o in enumerate(options) if k != winner and high[k] > low[winner]]
-            if more and len(cuts) % 3 == 2 and not self._possible(cuts + more):
+            if len(cuts) % 2 and more and not self._possible(cuts + more):
                 continue
             self._maxima(i, values, cuts + more, z, windows, [*done, value])
 

@@ -13,7 +13,7 @@ from aureole.verify import prove
 from nets_zoo import F64, Sketch, points_in, seeded
 from provers import DECIDES, PORTFOLIOS, complaint
 
-FAST, SLOW = 360, 6000
+FAST, SLOW = 210, 6000
 BLOCK = 30
 
 

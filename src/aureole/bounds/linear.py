@@ -28,6 +28,17 @@ RELAXATIONS: Mapping[type, type[ReluRelaxation] | type[PoolRelaxation]] = {
 }
 
 
+UNIT_PARAMETERS = ("alpha", "level")
+"""The free parameters that live in [0,1]; the others are logits."""
+
+
+def project(parameters: Parameters) -> None:
+    """Bring slopes and levels back into [0,1], in place (an optimiser's step may leave it)."""
+    for named in parameters.values():
+        for name in named.keys() & set(UNIT_PARAMETERS):
+            named[name].clamp_(0, 1)
+
+
 def relax(graph: Graph, bounds: Bounds, until: int | None = None) -> dict[int, Relaxation]:
     """Relaxations of all non-linear nodes (before position `until`) from proved bounds of their inputs."""
     return {

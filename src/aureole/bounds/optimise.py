@@ -7,9 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aureole.bounds.linear import Parameters, Relaxations, lower_bounds
-from aureole.bounds.ops import maxpool, relu
-from aureole.bounds.ops.relu import ReluRelaxation
+from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, lower_bounds, project
 from aureole.core import Graph, Region
 
 MIX = "mix"
@@ -56,7 +54,7 @@ def optimise(
         {i: {n: v.clone() for n, v in p.items()} for i, p in start.items()} if start else _initial(relaxations, count)
     )
     logits = rows.new_zeros(rows.shape[:3]) if rows.ndim == 4 else None
-    slopes = [p[name] for p in free.values() for name in ("alpha", "level") if name in p]
+    slopes = [p[name] for p in free.values() for name in UNIT_PARAMETERS if name in p]
     weights = [p["mu"] for p in free.values() if "mu" in p] + ([logits] if logits is not None else [])
     for tensor in slopes + weights:
         tensor.requires_grad_(True)
@@ -88,8 +86,7 @@ def optimise(
             group["lr"] = rate * decay
         adam.step()
         with torch.no_grad():
-            for i, parameters in free.items():
-                (relu if isinstance(relaxations[i], ReluRelaxation) else maxpool).project(parameters)
+            project(free)
     mix = kept.pop(MIX).softmax(-1).detach() if logits is not None else None
     return Optimised(best, _nested(kept), mix)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aureole.core import Budget, InputError
 from aureole.neighborhood.bisection import Bisection
+from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.oracle import Oracle
 from aureole.neighborhood.problem import Problem
@@ -12,6 +13,7 @@ from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.uniform import Uniform
 
 METHODS: Mapping[str, Method] = {
+    "certificate": Certificate(),
     "uniform": Uniform(),
     "bisection": Bisection(),
     "oracle": Oracle(),
@@ -22,7 +24,7 @@ METHODS: Mapping[str, Method] = {
 
 def maximize(
     problem: Problem,
-    method: str | Method = "bisection",
+    method: str | Method = "certificate",
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,

@@ -26,7 +26,6 @@ class Prover:
         budget: Budget,
         seed: int,
         on_progress: Progress | None = None,
-        portfolio: Portfolio = COMPLETE,
         query_seconds: float = 10.0,
     ) -> None:
         self.problem = problem
@@ -34,7 +33,6 @@ class Prover:
         self.query_seconds = query_seconds
         self._seed = seed
         self._on_progress = on_progress
-        self._portfolio = portfolio
         self._calls: Counter[str] = Counter()
         self._timeline: list[tuple[float, float]] = []
         self._witnesses: list[Tensor] = []
@@ -46,7 +44,7 @@ class Prover:
         """The size of the best proved radii."""
         return self.problem.size(self.radii)
 
-    def check(self, radii: Float[Tensor, "rings"]) -> Answer:
+    def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
         earlier = self._recall(region)
@@ -54,19 +52,26 @@ class Prover:
             self.problem.graph,
             region,
             self.problem.spec,
-            self._portfolio,
+            portfolio,
             budget=self.budget.at_most(self.query_seconds),
             seed=self._seed,
         )
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
-        if answer.verdict is Verdict.ROBUST and (self._best is None or self.problem.size(radii) > self.size):
+        if answer.verdict is Verdict.ROBUST and self._better(radii):
+            if self._best is None or self.problem.size(radii) > self.size:
+                self._timeline.append((self.budget.spent, self.problem.size(radii)))
             self.radii, self._best = radii.clone(), answer
-            self._timeline.append((self.budget.spent, self.size))
         if self._on_progress is not None:
             self._on_progress(self.budget.spent, self.size)
         return answer
+
+    def _better(self, radii: Float[Tensor, "rings"]) -> bool:
+        """Whether radii are larger than the best so far: in size, or, at the same size, in a ring of weight 0."""
+        size = self.problem.size(radii)
+        wider = size >= self.size and bool((radii >= self.radii).all() and (radii > self.radii).any())
+        return self._best is None or size > self.size or wider
 
     def _recall(self, region: Region) -> Answer | None:
         for image in self._witnesses:

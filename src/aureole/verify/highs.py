@@ -60,6 +60,13 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         "primal_feasibility_tolerance": FEASIBILITY,
         "dual_feasibility_tolerance": FEASIBILITY,
         "mip_rel_gap": 0.0,
+        # our attacks find solutions faster than the solver's heuristics, which took half of its time
+        "mip_heuristic_effort": 0.0,
+        "mip_heuristic_run_feasibility_jump": False,
+        "mip_heuristic_run_rins": False,
+        "mip_heuristic_run_rens": False,
+        "mip_heuristic_run_root_reduced_cost": False,
+        "mip_allow_restart": False,
     }
     for name, value in options.items():
         highs.setOptionValue(name, value)
@@ -91,6 +98,8 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         kinds.kTimeLimit: Status.TIME,
         kinds.kInterrupt: Status.TIME,
     }.get(highs.getModelStatus(), Status.FAILED)
+    if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
+        solution = None
     return Outcome(status, solution, float(info.mip_dual_bound), nodes)
 
 

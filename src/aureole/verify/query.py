@@ -65,6 +65,7 @@ class Known:
     bounds, relaxations: proved float64 bounds of the inner nodes and the relaxations made from them
     lower:    a proved lower bound of each row over the region
     together: a proved lower bound of the margin that is better than the rows' own (sets of rows mixed)
+    open_sets: the sets of rows that could still fail together; None before sets were looked at
     starts:   images worth attacking from
     proved:   what proved the spec; open_because and trouble: why it is open and one line about that
     """
@@ -73,6 +74,7 @@ class Known:
     relaxations: Relaxations = field(default_factory=dict)
     lower: Float[Tensor, "rows"] | None = None
     together: float | None = None
+    open_sets: tuple[tuple[int, ...], ...] | None = None
     margin: float | None = None
     image: Float[Tensor, "*shape"] | None = None
     starts: tuple[Float[Tensor, "*shape"], ...] = ()
@@ -91,6 +93,12 @@ class Known:
         if self.lower is None:
             return torch.arange(len(query.rows))
         return (self.lower <= query.slack).nonzero().squeeze(1)
+
+    def suspects(self, query: Query) -> Int[Tensor, "suspects"]:
+        """The rows that a complete search has to look at: those of the open sets, else all that are left."""
+        if self.open_sets is None:
+            return self.left(query)
+        return torch.tensor(sorted({row for rows in self.open_sets for row in rows}), dtype=torch.int64)
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
         """Replay an image through the original model and keep it if it is the worst so far.

@@ -90,7 +90,8 @@ class Climb(Stage):
         # a set holds a row above its mixed bound; the margin is some set's largest row, or a proved row's value
         rest = lower[lower > query.slack]
         together = min([float(values.min()), *rest.tolist()])
-        return _judge(query, replace(known, together=max(together, known.together or together)))
+        still = tuple(tuple(rows) for rows in sets[values <= query.slack].tolist())
+        return _judge(query, replace(known, together=max(together, known.together or together), open_sets=still))
 
     def _optimise(
         self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]
@@ -121,8 +122,8 @@ class Milp(Stage):
     name: str = "milp"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        left = known.left(query)
-        encoding = encode(query.graph, query.region, query.rows[left], query.spec.order, known.bounds, query.slack)
+        suspects = query.rows[known.suspects(query)]
+        encoding = encode(query.graph, query.region, suspects, query.spec.order, known.bounds, query.slack)
         improved = [known]
 
         def enough(solution: np.ndarray) -> bool:

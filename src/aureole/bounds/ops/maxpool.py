@@ -159,8 +159,3 @@ class PoolRelaxation:
             patch.batch,
         )
         return below, (negative * constant).flatten(2).sum(-1)
-
-
-def project(parameters: dict[str, Tensor]) -> None:
-    """Bring levels back into [0,1], in place (an optimiser's step may leave it)."""
-    parameters["level"].clamp_(0, 1)

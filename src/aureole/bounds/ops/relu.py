@@ -61,8 +61,3 @@ class ReluRelaxation:
         negative = patch.coef.clamp(max=0)
         lowered = (patch.coef - negative) * low + negative * high
         return Patch(lowered, patch.top, patch.left, patch.batch), (negative * offset).flatten(2).sum(-1)
-
-
-def project(parameters: dict[str, Tensor]) -> None:
-    """Bring free slopes back into [0,1], in place (an optimiser's step may leave it)."""
-    parameters["alpha"].clamp_(0, 1)

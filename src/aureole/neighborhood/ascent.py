@@ -1,0 +1,106 @@
+"""Joint ascent: radii and relaxation climb together through the certified margin.
+
+The certified margin is a differentiable function of the radii, of every free slope, pool weight and level, and of the
+inner bounds. Climbing all of them at once prices a ring by what its radius does to the looseness of every relaxation,
+which no sequence of fixed linear programs does.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.bounds import intermediate_bounds, lower_bounds, relax
+from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, project
+from aureole.core import Budget, Graph, Region
+from aureole.core.graph import merge_rectified_pools
+from aureole.neighborhood.problem import Problem
+
+
+@dataclass(frozen=True)
+class JointAscent:
+    """Adam on log radii and relaxation, with an augmented Lagrangian for "the certified margin is positive".
+
+    steps:   how many
+    rates:   learning rates of log radii, of slopes and levels, of pool weights; they fall to `end` of that
+    penalty: weight of the squared shortfall, in units of the clean margin
+    goal:    the certified margin aimed at, in units of the clean margin; half of it suffices to keep a point
+    """
+
+    steps: int = 200
+    rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
+    end: float = 0.1
+    penalty: float = 3.0
+    goal: float = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """The largest radii that kept a positive certified margin (float32: prove them), and each ring's price there.
+
+    prices: by how much the certified margin falls per unit of each ring's radius
+    """
+
+    radii: Float[Tensor, "rings"]
+    prices: Float[Tensor, "rings"]
+
+
+def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
+    """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
+    graph = merge_rectified_pools(problem.graph).to(torch.float32)
+    image, weights = problem.image.float(), problem.weights.float()
+    rows = problem.spec.rows(graph.classes)[None].float()
+    unit = max(float(problem.spec.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
+    least = math.log(1e-6)
+    log_radii = start.float().clamp(min=1e-6).log().requires_grad_(True)
+    free: dict[int, dict[str, Tensor]] = {}
+    adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95))
+    multiplier, best, size = 0.0, start.float(), float(weights @ start.float())
+    for step in range(ascent.steps + 1):
+        radii = log_radii.exp()
+        relaxations, region = _relaxed(problem, graph, image, radii)
+        if not free and relaxations:
+            free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
+            _follow(adam, free)
+        values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
+        margin = torch.kthvalue(values, problem.spec.order).values
+        good = float(margin.detach()) > ascent.goal * unit / 2
+        adam.zero_grad(set_to_none=True)
+        short = ascent.goal - margin / unit
+        active = multiplier + ascent.penalty * float(short.detach()) > 0
+        penalty = multiplier * short + ascent.penalty / 2 * short**2 if active else 0 * short
+        # a whisper of every row keeps the slopes of those that are not the margin now from going stale
+        loss = -(weights @ radii).log() + penalty - 1e-3 * values.sum() / unit
+        loss.backward()
+        if good and float(weights @ radii.detach()) > size:
+            best, size = radii.detach().clone(), float(weights @ radii.detach())
+        if step == ascent.steps or budget.expired:
+            break
+        multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
+        for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
+            group["lr"] = rate * ascent.end ** (step / ascent.steps)
+        adam.step()
+        with torch.no_grad():
+            log_radii.clamp_(least, math.log(problem.cap))
+            project(free)
+    best.requires_grad_(True)
+    relaxations, region = _relaxed(problem, graph, image, best)
+    values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
+    torch.kthvalue(values, problem.spec.order).values.backward()
+    prices = torch.zeros_like(best) if best.grad is None else -best.grad
+    return Climbed(best.detach().double(), prices.clamp(min=0).double())
+
+
+def _relaxed(problem: Problem, graph: Graph, image: Tensor, radii: Tensor) -> tuple[Relaxations, Region]:
+    change = problem.rings.spread(radii).expand_as(image)
+    region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
+    return relax(graph, intermediate_bounds(graph, region)), region
+
+
+def _follow(adam: torch.optim.Adam, free: Parameters) -> None:
+    """Let the optimiser move the relaxation's parameters too: slopes and levels, then pool weights."""
+    for names in (UNIT_PARAMETERS, ("mu",)):
+        group = [p[name].requires_grad_(True) for p in free.values() for name in names if name in p]
+        adam.add_param_group({"params": group})

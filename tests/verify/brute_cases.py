@@ -1,0 +1,14 @@
+"""The oracles' cases for the tests of this folder."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "oracles"))
+from tiny import Case, case
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """A few dozen whose answer is not too close to zero to be told at any scale."""
+    return tuple(c for c in map(case, range(0, 80)) if abs(c.least) >= 3e-3)[:40]
