@@ -13,6 +13,8 @@ def main(methods: list[str], seconds: float, query_seconds: float) -> None:
         rows = []
         for case in cases():
             found = maximize(case.problem(), method, budget=Budget.seconds(seconds), query_seconds=query_seconds)
+            if found.interrupted:
+                raise KeyboardInterrupt
             rows.append({
                 "network": case.network, "image": case.author.scene.name, "verdict": found.verdict,
                 "size": round(found.size, 5), "largest": round(float(found.radii.max()), 5),

@@ -1,14 +1,21 @@
 """The portfolios that every prover test runs; a new one joins by one line."""
 
+from aureole.bounds import Ascent
 from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
 from aureole.verify.split import Split
-from aureole.verify.stages import Milp, Screen
+from aureole.verify.stages import Climb, Milp, Screen
 
 MILP = Portfolio((Screen(), Milp()))
-SPLIT = Portfolio((Split(most_boxes=200, least_open=0),))
-PORTFOLIOS: dict[str, Portfolio] = {"complete": COMPLETE, "incomplete": INCOMPLETE, "milp": MILP, "split": SPLIT}
-DECIDES = ("complete", "milp")
+PORTFOLIOS: dict[str, Portfolio] = {
+    "complete": COMPLETE,
+    "incomplete": INCOMPLETE,
+    "milp": MILP,
+    "no attack": Portfolio((Screen(), Climb(Ascent(steps=4)), Milp())),  # the MILP itself must find what fails
+    "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
+    "hurried": Portfolio((Screen(), Milp(most_seconds=2e-3))),  # what the solver says when its time is over
+}
+DECIDES = ("complete", "milp", "no attack")
 """Portfolios that leave nothing open but margins within the slack."""
 
 

@@ -9,6 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from aureole.core import InputError
+from aureole.core.record import read_record
+
 
 def nothing_in(folder: Path) -> bool:
     return list(folder.iterdir()) == []
@@ -87,6 +90,7 @@ def test_radii(command, files, bad, tmp_path):
     assert "neither" in command(*files.prove()).complaint
     assert "both" in command(*files.prove("--radius", "0.1", "--radii", bad / "few.json")).complaint
     assert "--mask" in command(*files.prove("--radii", bad / "few.json")).complaint
+    assert "--mask goes with --radii" in command(*files.prove("--radius", "0.1", "--mask", files.mask)).complaint
     for radius in ("-0.1", "nan", "inf"):
         assert "--radius is" in command(*files.prove(f"--radius={radius}")).complaint
     assert "--radius" in command(*files.prove("--radius", "wide")).complaint
@@ -102,6 +106,27 @@ def test_one_wrong_radius(command, files, tmp_path_factory, wrong):
     (folder / "radii.json").write_text(f"[{', '.join(['0.1'] * (count - 1))}, {wrong}]")
     complaint = command(*files.prove("--radii", folder / "radii.json", "--mask", files.mask)).complaint
     assert f"the radius of ring {count - 1} is" in complaint
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"size": 3}', 'has no "radii"'),
+        ('{"result": null}', 'has no "radii"'),
+        ('{"radii": null}', "null is not a number"),
+        ("null", "null is not a number"),
+        ('["0.1", "0.2"]', '"0.1" is not a number'),
+        ('"wide"', '"wide" is not a number'),
+        ("[[0.1]]", "[0.1] is not a number"),
+        ("[true]", "true is not a number"),
+        ("1" + "0" * 400, "too large"),
+    ],
+)
+def test_radii_that_are_not_numbers(command, files, tmp_path_factory, content, words):
+    path = tmp_path_factory.mktemp("radii") / "radii.json"
+    path.write_text(content)
+    complaint = command(*files.prove("--radii", path, "--mask", files.mask)).complaint
+    assert f"{path} does not hold radii" in complaint and words in complaint
 
 
 def rings_of(files):
@@ -120,7 +145,7 @@ def rings_of(files):
         ("--delta", "0", "--delta is 0"),
         ("--delta", "nan", "--delta is nan"),
         ("--seed", "-1", "--seed is -1"),
-        ("--method", "magic", "method 'magic' is unknown; pass one of uniform"),
+        ("--method", "magic", "method 'magic' is unknown; pass one of certificate"),
         ("--objective", "log", "objective 'log' is unknown; this version has sum"),
         ("--weights", "heavy", "weights 'heavy' are unknown; pass one of uniform"),
         ("--weights", "1,2", "2 weights for"),
@@ -144,6 +169,8 @@ def test_neighborhood_needs_an_image_and_a_mask_or_a_scene(command, files, tmp_p
         "not in scene" in command("neighborhood", files.net, "--scene", files.scene, *rest, "--object", "77").complaint
     )
     assert "cannot read" in command("neighborhood", files.net, "--scene", files.folder, *rest).complaint
+    same = command("neighborhood", files.net, "--scene", files.scene, *rest, "--object", files.target).complaint
+    assert f"--object and --target are both {files.target}" in same
     assert nothing_in(tmp_path)
 
 
@@ -155,6 +182,57 @@ def test_output_places(command, files, tmp_path):
     assert "end in .npy" in command(*files.prove("--radius", "1", "--witness", "witness.png")).complaint
     assert (tmp_path / "taken").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Reading a network, making scenes and training are work: none of it may start."""
+
+    def start(*arguments: object) -> None:
+        raise AssertionError("the work has started")
+
+    monkeypatch.setattr("aureole.cli.inputs.read_network", start)
+    monkeypatch.setattr("aureole.cli.scenes.make_scenes", start)
+    monkeypatch.setattr("aureole.cli.train.fit", start)
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("place", ["ro", "ro/a/b"])
+def test_a_place_that_refuses_is_told_before_the_work(command, files, tmp_path, monkeypatch, place):
+    (tmp_path / "ro").mkdir()
+    mkdir = os.mkdir
+
+    def read_only(path: str, *more: int) -> None:
+        if Path(path).resolve().is_relative_to(tmp_path / "ro"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        mkdir(path, *more)
+
+    monkeypatch.setattr(os, "mkdir", read_only)  # as root, file modes refuse nothing
+    told = f"cannot write into {place}: Read-only file system; choose another place"
+    for line in (
+        files.neighborhood(Path(place)),
+        files.prove("--radius", "0", "--out", place),
+        files.prove("--radius", "0", "--witness", f"{place}/w.npy"),
+        ["demo", "--out", place],
+        ["scenes", "make", "--out", place],
+        ["scenes", "show", files.scene, "--out", f"{place}/scene.png"],
+        ["train", "--out", f"{place}/net.safetensors"],
+    ):
+        assert command(*line).complaint == told
+    assert [path.name for path in tmp_path.rglob("*")] == ["ro"]
+
+
+def test_pictures_that_cannot_be_written_leave_the_record(command, files, tmp_path, monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise InputError("cannot write it: No space left on device")
+
+    monkeypatch.setattr("aureole.report.page.write_bytes", refuse)
+    words = "the record in out is kept, its pictures are not drawn: cannot write it"
+    assert words in command(*files.neighborhood(Path("out"), "--method", "uniform", "--timeout", "1")).complaint
+    assert read_record(tmp_path / "out")[0].kind == "neighborhood"
+    assert words in command(*files.prove("--radius", "1", "--out", "out")).complaint
+    assert read_record(tmp_path / "out")[0].kind == "prove"
+    assert (tmp_path / "out/witness.npy").exists()
 
 
 def test_scene_commands(command, files, tmp_path):

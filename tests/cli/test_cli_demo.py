@@ -1,10 +1,14 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from aureole import nets
 from aureole.cli import demo
 from aureole.core.record import read_record
+from aureole.neighborhood.prover import Prover
+from aureole.report.tables import COLUMNS
 
 
 @pytest.fixture
@@ -41,6 +45,26 @@ def test_table(command):
     for name in nets.SHIPPED:
         assert name in done.out
     assert done.out.splitlines()[-1].startswith("Pictures: there/")
+
+
+def test_the_table_fits_80_columns():
+    longest = ("digits-linf", "demo-0003", "4", "6", "not proved", "9.1e-05", "0.00012", "39 open", "100.1 s")
+    console = Console(width=80, file=io.StringIO())
+    console.print(demo.table([longest, longest]))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    for line in lines[-2:]:
+        assert all(cell in line for cell in longest)
+    assert all(column in lines[0] for column in COLUMNS)
+
+
+@pytest.mark.usefixtures("one_scene")
+def test_ctrl_c_ends_the_whole_demo(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(Prover, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    done = command("demo", "--out", "there")
+    assert (done.status, done.out) == (130, "")
+    assert done.err == "aureole: interrupted in search 1 of 3; the records so far are in there\n"
+    assert len(list(tmp_path.glob("there/*/record.json"))) == 1
 
 
 def test_bad_input(command, tmp_path):

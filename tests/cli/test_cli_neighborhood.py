@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from aureole.core.record import read_record
+from aureole.neighborhood.prover import Prover
 
 KEYS = {"verdict", "radii", "ring_pixels", "size", "maximal", "open_rings", "upper_bound", "gap", "seconds", "calls",
         "record"}  # fmt: skip
@@ -80,3 +83,35 @@ def test_report_draws_again(command, files, tmp_path):
     assert json.loads(command("report", "all", "--json").out) == {
         "pictures": ["all/one/neighborhood.png", "all/one/neighborhood.svg"]
     }
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """Ctrl-C at the second call to the prover, after a first proof."""
+    check = Prover.check
+
+    def interrupted(self, radii, *more):
+        if self.size > 0:
+            raise KeyboardInterrupt
+        return check(self, radii * 0 + 1e-6, *more)
+
+    monkeypatch.setattr(Prover, "check", interrupted)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_keeps_what_is_proved(command, files, tmp_path):
+    done = command(*files.neighborhood(Path("out"), "--json"))
+    assert (done.status, done.err) == (130, "aureole: interrupted: the best proved radii so far\n")
+    result = json.loads(done.out)
+    assert (result["verdict"], result["interrupted"]) == ("ROBUST", True)
+    assert set(result["radii"]) == {1e-6}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert read_record(tmp_path / "out")[0].result["interrupted"]
+    assert command(*files.neighborhood(Path("out"))).out.startswith("ROBUST  Proved: ")
+
+
+def test_ctrl_c_before_the_first_proof(command, files, monkeypatch):
+    monkeypatch.setattr(Prover, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    done = command(*files.neighborhood(Path("out")))
+    assert done.status == 130
+    assert "were proved before the interruption." in done.out

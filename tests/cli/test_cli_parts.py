@@ -4,12 +4,13 @@ import io
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
-from aureole.cli.staging import staged
+from aureole.cli.staging import probe, staged
 from aureole.core import InputError
 
 
@@ -52,7 +53,7 @@ def test_staged_folder_appears_whole(tmp_path):
     with staged(tmp_path / "a/b", "key") as staging:
         (staging / "key").write_text("k")
         (staging / "other").write_text("o")
-        assert not (tmp_path / "a/b").exists()
+        assert not (tmp_path / "a/b/key").exists()
     assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == ["key", "other"]
 
 
@@ -65,3 +66,30 @@ def test_staged_failure_changes_nothing(tmp_path):
             raise InputError(f"cannot write {staging}/other")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old/key").read_text() == "old"
+
+
+def test_staging_needs_nothing_beside_the_folder(tmp_path):
+    (tmp_path / "mount").mkdir()
+    before = set(tmp_path.iterdir())
+    with staged(tmp_path / "mount", "key") as staging:
+        (staging / "key").write_text("k")
+        assert set(tmp_path.iterdir()) == before
+    assert [path.name for path in (tmp_path / "mount").iterdir()] == ["key"]
+
+
+def test_a_disk_error_names_the_users_folder(tmp_path, monkeypatch):
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError) as told, staged(tmp_path / "new/out", "key") as staging:
+        (staging / "key").write_text("k")
+    assert str(told.value) == f"cannot write into {tmp_path / 'new/out'}: Permission denied; choose another place"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_leaves_nothing(tmp_path):
+    (tmp_path / "here").mkdir()
+    probe(tmp_path / "here")
+    probe(tmp_path / "not/yet")
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]

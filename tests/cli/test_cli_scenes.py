@@ -9,9 +9,10 @@ from aureole.data import read_scene
 def test_make_and_show(command, tmp_path, digits):
     line = ["scenes", "make", "--digits", digits, "--count", "2", "--seed", "5", "--out", "s", "--json"]
     folders = json.loads(command(*line).out)["scenes"]
-    assert len(folders) == 2
+    assert folders == ["s/scene-0000", "s/scene-0001"]
     scene = read_scene(tmp_path / folders[1])
     assert len(scene.labels) == digits
+    assert scene.name == f"digits-test-{digits}-5-0001"
 
     shown = json.loads(command("scenes", "show", folders[1], "--json").out)
     assert shown["labels"] == list(scene.labels)

@@ -284,7 +284,6 @@ def test_the_best_is_kept_when_steps_go_wrong(net):
     start = lower_bounds(
         graph, region, rows, relaxations, {i: r.parameters(rows.shape[1]) for i, r in relaxations.items()}
     )
-    best = start
     for steps in (1, 2, 3, 4, 7):
         found = optimise(graph, region, rows, relaxations, Ascent(steps, slope_rate=3.0, logit_rate=30.0, end=1.0))
         assert bool((found.values >= start - ROUNDING).all())

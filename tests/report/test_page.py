@@ -77,6 +77,15 @@ def test_capped_and_open_rings_are_marked(write_neighborhood):
     assert "radius 0" in said
 
 
+@pytest.mark.parametrize(("count", "told"), [(8, None), (9, "9 of 17 rings"), (17, "all 17 rings")])
+def test_many_open_rings_are_told_in_one_sentence(write_neighborhood, count, told):
+    folder = write_neighborhood(radii=[0.01] * 17, witness_rings=[], capped=[], open_rings=list(range(count)))
+    said = texts(figure_of(folder)).splitlines()
+    assert said.count("?") == (0 if told else count)
+    sentence = f"{told} might still grow: the search ended before it could tell"
+    assert said.count(sentence) == (1 if told else 0)
+
+
 def test_the_title_says_what_is_shown(write_neighborhood):
     said = texts(figure_of(write_neighborhood()))
     for word in (

@@ -43,7 +43,7 @@ class Attack(ABC):
         images = torch.minimum(torch.maximum(images, region.lower.unsqueeze(1)), region.upper.unsqueeze(1))
         with torch.no_grad():
             margins = spec.margin(graph(images.flatten(0, 1))).unflatten(0, images.shape[:2])
-        worst = margins.argmin(1)
+        worst = margins.nan_to_num(nan=torch.inf).argmin(1)
         lead = torch.arange(len(region), device=worst.device)
         return Found(images[lead, worst], margins[lead, worst])
 

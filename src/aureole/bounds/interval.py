@@ -19,9 +19,13 @@ class Interval:
     upper: Float[Tensor, "batch *shape"]
 
     def tighten(self, other: "Interval") -> "Interval":
-        """The intersection. Rounding may cross the limits of a nearly constant value: they then meet."""
-        lower = torch.maximum(self.lower, other.lower)
-        return Interval(lower, torch.maximum(torch.minimum(self.upper, other.upper), lower))
+        """The intersection; a NaN limit of the other says nothing.
+
+        Rounding may cross the limits of a nearly constant value: they then meet.
+        """
+        lower = torch.where(other.lower > self.lower, other.lower, self.lower)
+        upper = torch.where(other.upper < self.upper, other.upper, self.upper)
+        return Interval(lower, torch.maximum(upper, lower))
 
     def to(self, dtype: torch.dtype) -> "Interval":
         """The same limits in another dtype."""

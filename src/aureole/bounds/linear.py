@@ -99,9 +99,25 @@ def lower_bounds(
     start: int | None = None,
 ) -> Float[Tensor, "batch rows"]:
     """Lower bounds over each region of rows over node `start` (the scores when None)."""
+    return lower_planes(graph, region, rows, relaxations, parameters, start)[0]
+
+
+def lower_planes(
+    graph: Graph,
+    region: Region,
+    rows: Float[Tensor, "batch rows *shape"],
+    relaxations: Relaxations,
+    parameters: Parameters | None = None,
+    start: int | None = None,
+) -> tuple[Float[Tensor, "batch rows"], Float[Tensor, "batch rows *input"]]:
+    """`lower_bounds`, and the coefficients over the image of the planes that give them.
+
+    A value that overflowed bounds nothing: it comes back as minus infinity, never as NaN.
+    """
     start = len(graph.nodes) - 1 if start is None else start
     coefficients, constant = backward(graph, start, rows, relaxations, parameters)
-    return concretize(coefficients, region) + constant
+    values = concretize(coefficients, region) + constant
+    return torch.where(values.isfinite(), values, -torch.inf), coefficients
 
 
 def minimizers(coefficients: Float[Tensor, "batch rows *input"], region: Region) -> Float[Tensor, "batch rows *input"]:

@@ -1,6 +1,6 @@
 """`aureole demo`: three scenes and three networks, from handwriting to picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from aureole import nets
 from aureole.cli import inputs, options
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.neighborhood import BEST, Question, Settings, answer
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
@@ -79,6 +80,8 @@ def run_all(networks: Sequence[Pair], scenes: Sequence[Scene], budget: Budget, o
                 on_progress,
             )
         results.append(result)
+        if result["interrupted"]:
+            raise Interrupted(f"interrupted in search {i + 1} of {len(runs)}; the records so far are in {out}")
     return results
 
 
@@ -91,17 +94,22 @@ def _recognises(network: nets.Network, scene: Scene) -> bool:
 def _tell(results: Sequence[dict[str, Any]], out: Path, seconds: float) -> None:
     console = Console(highlight=False)
     proved = sum(result["verdict"] == "ROBUST" for result in results)
-    # narrow: all nine columns must fit 80 characters
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=True, justify="left" if column in ("network", "scene") else "right")
-    for row in rows(read_record(Path(result["record"]))[0] for result in results):
-        table.add_row(*row)
     console.print(f"{proved} of {len(results)} neighborhoods proved in {seconds:.0f} s")
-    console.print(table)
+    console.print(table(rows(read_record(Path(result["record"]))[0] for result in results)))
     console.print(
         "Target: the label that must stay among the 2 highest scores. Object: the digit around which pixels may "
         "change, ring by ring. Size: the sum of the radii (pixel range 0 to 1); min, max: the smallest and the "
-        "largest of them."
+        "largest of them. Maximal: yes when no ring can grow. Open: rings that may still be able to grow; the search "
+        "ended before it could tell."
     )
     console.print(f"Pictures: {out}/*/neighborhood.png (and .svg)", soft_wrap=True)
+
+
+def table(cells: Iterable[Sequence[str]]) -> Table:
+    """The rows under `COLUMNS`, narrow: all nine columns fit 80 characters, and where they do not, nothing is cut."""
+    made = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for column in COLUMNS:
+        made.add_column(column, overflow="fold", justify="left" if column in ("network", "scene") else "right")
+    for row in cells:
+        made.add_row(*row)
+    return made

@@ -3,7 +3,6 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
     try:
         values = np.load(io.BytesIO(data), allow_pickle=False) if path.suffix == ".npy" else _numbers(data.decode())
         radii = torch.as_tensor(np.asarray(values, dtype=np.float64))
-    except (ValueError, TypeError, KeyError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path} does not hold radii ({str(error).splitlines()[0]}); pass a JSON list, text or .npy of one "
             "number per ring"
@@ -69,14 +68,21 @@ def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
     return radii
 
 
-def _numbers(text: str) -> Any:
+def _numbers(text: str) -> list[float]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
         return [float(word) for word in text.replace(",", " ").split()]
     if isinstance(content, dict):
-        content = content.get("result", content)["radii"]
-    return np.atleast_1d(content)
+        content = content.get("result", content)  # a record, or what --json prints
+        if not isinstance(content, dict) or "radii" not in content:
+            raise ValueError('its object has no "radii"')
+        content = content["radii"]
+    values = content if isinstance(content, list) else [content]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{json.dumps(value)[:20]} is not a number")
+    return [float(value) for value in values]
 
 
 def read_weights(text: str, rings: Rings) -> Float[Tensor, "rings"]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.lazy import LazyGroup
 
 BAD_INPUT = 2
@@ -39,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
         status = command.main(args=list(arguments) or ["--help"], prog_name="aureole", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
+    except Interrupted as end:
+        return _complain(str(end), INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", BAD_INPUT)

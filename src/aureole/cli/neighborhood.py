@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.cli import inputs, options, records
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
 from aureole.core import Budget, Graph, InputError, Rings, TopK
@@ -99,11 +100,13 @@ def neighborhood(
 ) -> None:
     """Find the largest radii, one per ring of pixels around an object, for which the target provably survives.
 
-    Writes a record and a picture, which `aureole report` draws again.
+    Writes a record and a picture, which `aureole report` draws again. Ctrl-C ends the search with what is proved.
     """
     settings = Settings(method, objective, weights, delta, timeout, seed)
     if target is None:
         raise InputError("no target is given; pass --target with the label that must survive")
+    if perturbed == target:
+        raise InputError(f"--object and --target are both {target}; the object must be another label than the target")
     if out is not None:
         options.check_out(out)
     network, graph = inputs.read_network(net, arch, data_root)
@@ -114,12 +117,15 @@ def neighborhood(
     else:
         question = _from_files(graph, image, mask, target, perturbed, k)
     folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{target}-{method}"
+    options.check_out(folder)
     with progress(f"growing rings in {network.name}", timeout) as on_progress:
         result, pictures = answer(network, graph, question, settings, Budget.seconds(timeout), folder, on_progress)
     if json:
         print_json(result)
-        return
-    _tell(result, network.name, question, pictures)
+    else:
+        _tell(result, network.name, question, pictures)
+    if result["interrupted"]:
+        raise Interrupted("interrupted: the best proved radii so far")
 
 
 def answer(
@@ -147,13 +153,13 @@ def answer(
     )
     config = {"target": question.target, "k": question.k, "object": question.object} | asdict(settings)
     config["query_seconds"] = settings.query_seconds
-    pictures = records.save(
+    records.save(
         folder,
         *records.neighborhood_record(
             network, question.name, problem, found, question.mask, question.target_mask, config
         ),
     )
-    return found.summary() | {"record": str(folder)}, pictures
+    return found.summary() | {"record": str(folder)}, records.draw_pictures(folder)
 
 
 def from_scene(folder: Path, target: int, perturbed: int | None, k: int | None) -> Question:
@@ -191,7 +197,8 @@ def _tell(result: dict[str, Any], network: str, question: Question, pictures: li
             f"found around {around}."
         )
     else:
-        sentence = f"Open: no radii around {around} were proved in the time given; pass a longer --timeout."
+        advice = "before the interruption" if result["interrupted"] else "in the time given; pass a longer --timeout"
+        sentence = f"Open: no radii around {around} were proved {advice}."
     radii = result["radii"]
     maximal = {None: "not looked at", True: "yes: no ring can grow", False: "not shown"}[result["maximal"]]
     if result["open_rings"]:

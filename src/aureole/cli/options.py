@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from aureole.cli.staging import probe
 from aureole.core import InputError
 
 NetArgument = Annotated[
@@ -61,11 +62,16 @@ def check_out(folder: Path) -> Path:
         place = place.parent
     if not place.is_dir():
         raise InputError(f"--out {folder} cannot be a folder: {place} is a file; choose another folder")
+    probe(folder)
     return folder
 
 
 def check_file(option: str, path: Path) -> Path:
-    """A file to write; InputError when the path is a folder or a device (replacing one would destroy it)."""
+    """A file to write; InputError when its folder refuses, or when the path is a folder or a device.
+
+    (Replacing a device would destroy it.)
+    """
     if path.exists() and not path.is_file():
         raise InputError(f"{option} {path} is not a plain file; choose another path")
+    probe(path.parent)
     return path

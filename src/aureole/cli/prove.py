@@ -60,14 +60,14 @@ def prove(
     if ring_radii is not None:
         config["radii"] = ring_radii.tolist()
     result = _result(answer, place)
-    pictures: list[Path] = []
     if out is not None:
         result["record"] = str(out)
-        pictures = records.save(
+        records.save(
             out, *records.prove_record(network, image.stem, pixels, answer, marked, ring_radii, config, result)
         )
     if answer.witness is not None and place is not None:
         write_bytes(place, _npy(answer.witness))
+    pictures = records.draw_pictures(out) if out is not None else []
     if json:
         print_json(result)
         return
@@ -113,6 +113,8 @@ def _check(
         raise InputError("--radii needs rings; pass --mask with the object they lie around")
     if radius is not None:
         options.check_radius(radius)
+        if mask is not None:
+            raise InputError("--mask goes with --radii; --radius is one radius for every pixel, leave --mask away")
     options.check_timeout(timeout)
     options.check_seed(seed)
     if witness is not None:

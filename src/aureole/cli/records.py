@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aureole import nets
 from aureole.cli.staging import staged
-from aureole.core import Answer, Rings
+from aureole.core import Answer, InputError, Rings
 from aureole.core.record import JSON_NAME, Array, Record, digest, write_record
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
@@ -82,14 +82,21 @@ def prove_record(
     return record, _named(arrays)
 
 
-def save(folder: Path, record: Record, arrays: Mapping[str, Tensor]) -> list[Path]:
-    """Write the record, then its pictures; returns the pictures.
+def save(folder: Path, record: Record, arrays: Mapping[str, Tensor]) -> None:
+    """Write the record.
 
     InputError when the disk refuses: what was in the folder before is then still there, and nothing new.
     """
     with staged(folder, JSON_NAME) as staging:
         write_record(staging, record, arrays)
-    return draw(folder)
+
+
+def draw_pictures(folder: Path) -> list[Path]:
+    """Draw the pictures of a record just written; when the disk refuses, InputError says that the record is kept."""
+    try:
+        return draw(folder)
+    except InputError as error:
+        raise InputError(f"the record in {folder} is kept, its pictures are not drawn: {error}") from error
 
 
 def _named(arrays: Mapping[Array, Tensor]) -> dict[str, Tensor]:

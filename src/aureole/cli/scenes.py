@@ -31,16 +31,21 @@ def make(
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
-    """Write scenes of real handwritten digits, the same ones for the same seed."""
+    """Write scenes of real handwritten digits, the same ones for the same seed: OUT/scene-0000, scene-0001, …
+
+    A scene's folder holds image.png, one mask per object (mask-0.png, mask-1.png, … in the order of the labels) and
+    scene.json; what was there under the same names is replaced.
+    """
     if count < 1:
         raise InputError(f"--count is {count}; pass at least 1")
     options.check_seed(seed)
     options.check_out(out)
     source = _source(data, split, data_root)
     folders = []
-    for scene in make_scenes(source, count, digits, seed, prefix=f"{data}-{split}-{digits}-{seed}"):
-        save_scene(out / scene.name, scene)
-        folders.append(str(out / scene.name))
+    for i, scene in enumerate(make_scenes(source, count, digits, seed, prefix=f"{data}-{split}-{digits}-{seed}")):
+        folder = out / f"scene-{i:04d}"
+        save_scene(folder, scene)
+        folders.append(str(folder))
     if json:
         print_json({"scenes": folders})
     else:

@@ -51,7 +51,11 @@ class Region:
         if not bool((radius >= 0).all()):
             raise InputError(f"radius {float(radius.min()):g} is negative or NaN; pass radii >= 0")
         low, high = clip
-        return cls((image - radius).clamp(low, high)[None], (image + radius).clamp(low, high)[None])
+        lower, upper = (image - radius).clamp(low, high), (image + radius).clamp(low, high)
+        # round inwards, so that no member is a last bit further from the image than the radius
+        lower = torch.where(image - lower > radius, torch.nextafter(lower, image), lower)
+        upper = torch.where(upper - image > radius, torch.nextafter(upper, image), upper)
+        return cls(lower[None], upper[None])
 
     def __len__(self) -> int:
         return self.lower.shape[0]

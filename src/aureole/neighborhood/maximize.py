@@ -1,6 +1,7 @@
 """maximize(): one call, several methods."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aureole.core import Budget, InputError
 from aureole.neighborhood.bisection import Bisection
@@ -37,9 +38,15 @@ def maximize(
     budget:        when it ends, the best proved radii so far come back
     query_seconds: the longest a single call to the prover may take; it counts as not robust after that
     on_progress:   called with (seconds, best proved size)
+
+    Ctrl-C ends the search, not the program: what is proved comes back with `interrupted` set.
     """
     if isinstance(method, str):
         if method not in METHODS:
             raise InputError(f"method {method!r} is unknown; pass one of {', '.join(METHODS)}")
         method = METHODS[method]
-    return method.run(Prover(problem, budget, seed, on_progress, query_seconds=query_seconds))
+    prover = Prover(problem, budget, seed, on_progress, query_seconds=query_seconds)
+    try:
+        return method.run(prover)
+    except KeyboardInterrupt:
+        return replace(prover.finish(look=True), interrupted=True)

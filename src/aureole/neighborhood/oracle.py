@@ -48,7 +48,7 @@ class Oracle(Method):
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, budget = prover.problem, prover.budget
         keep = cutting_weights(problem, self.cutting)
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(prover.seed)
         weights = problem.weights / problem.weights.norm()
         robust = torch.zeros(len(problem.rings), dtype=torch.float64)
         prover.check(robust)

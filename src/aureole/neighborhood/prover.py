@@ -31,7 +31,7 @@ class Prover:
         self.problem = problem
         self.budget = budget
         self.query_seconds = query_seconds
-        self._seed = seed
+        self.seed = seed
         self._on_progress = on_progress
         self._calls: Counter[str] = Counter()
         self._timeline: list[tuple[float, float]] = []
@@ -54,7 +54,7 @@ class Prover:
             self.problem.spec,
             portfolio,
             budget=self.budget.at_most(self.query_seconds),
-            seed=self._seed,
+            seed=self.seed,
         )
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
@@ -125,7 +125,7 @@ class Prover:
         region = self.problem.region(self.radii)
         attack = SmoothPgd(steps=30, restarts=8)
         found = attack(
-            self.problem.graph, region, self.problem.spec, generator=torch.Generator().manual_seed(self._seed)
+            self.problem.graph, region, self.problem.spec, generator=torch.Generator().manual_seed(self.seed)
         )
         image, margin = self._best.weakest, self._best.margin_seen
         attacked = float(self.problem.spec.margin(self.problem.graph.replay(found.images[0])))

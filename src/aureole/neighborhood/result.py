@@ -28,6 +28,7 @@ class Neighborhood:
     weakest:      the image of the region with the smallest margin met, and that margin
     calls:        prover calls by verdict and stage, e.g. {"ROBUST by bounds": 12}
     timeline:     (seconds, size) of every improvement
+    interrupted:  whether Ctrl-C ended the search
     """
 
     verdict: Verdict
@@ -47,6 +48,7 @@ class Neighborhood:
     calls: Mapping[str, int] = field(default_factory=dict)
     timeline: tuple[tuple[float, float], ...] = ()
     seconds: float = 0.0
+    interrupted: bool = False
 
     def summary(self) -> dict[str, Any]:
         """The result as plain numbers and words, for JSON."""
@@ -67,4 +69,5 @@ class Neighborhood:
             "seconds": self.seconds,
             "calls": dict(self.calls),
             "timeline": [list(point) for point in self.timeline],
+            "interrupted": self.interrupted,
         }

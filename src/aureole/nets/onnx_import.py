@@ -119,7 +119,7 @@ def _initializers(model: "onnx.ModelProto") -> dict[str, NDArray[Any]]:
     if model.graph.sparse_initializer:
         raise InputError("sparse weights are not supported; export them dense")
     try:
-        return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        return {str(tensor.name): numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     except Exception as error:
         raise InputError(f"a stored tensor is damaged ({_line(error)}); export the model again") from error
 
@@ -136,7 +136,7 @@ def _input(model: "onnx.ModelProto", constants: Mapping[str, Any]) -> tuple[str,
     open_axes = [i for i, d in enumerate(tensor.shape.dim) if i and not d.dim_value]
     if open_axes or not shape:
         raise InputError(f"the size of axis {open_axes} of the input {inputs[0].name} is open; export it with a size")
-    return inputs[0].name, shape, _DTYPES[tensor.elem_type]
+    return str(inputs[0].name), shape, _DTYPES[tensor.elem_type]
 
 
 def _drop_softmax(model: "onnx.ModelProto", opset: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,13 +38,26 @@ def trace(module: nn.Module, shape: Sequence[int]) -> Graph:
         raise InputError(
             f"torch.export cannot trace the network ({_first_line(error)}); remove data-dependent control flow"
         ) from error
+    if any(str(fx.target).split(".")[1:2] and str(fx.target).split(".")[1].endswith("_") for fx in program.graph.nodes):
+        # an in-place operator may change a tensor that others see through a view: make every change explicit
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            program = program.run_decompositions({})
     graph = Graph(tuple(_nodes(program, shape)), source=module)
     check_finite(graph)
     if len(graph.nodes[-1].shape) != 1:
         raise InputError(
             f"the network's output has shape {graph.nodes[-1].shape} per image; it must be one vector of scores"
         )
+    _check_same(graph, module, shape)
     return graph
+
+
+def _check_same(graph: Graph, module: nn.Module, shape: tuple[int, ...]) -> None:
+    """InputError unless graph and module agree on random images: a proof must be about the user's network."""
+    images = torch.rand(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected, traced = module(images), graph(images)
+    if expected.shape != traced.shape or not torch.allclose(expected, traced, rtol=1e-9, atol=1e-9, equal_nan=True):
+        raise InputError("the traced graph does not compute what the network computes; please report this network")
 
 
 def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> list[Node]:

@@ -26,7 +26,7 @@ def ring_bars(
 
     broken:     rings with a witness: the bracket [radius, radius + delta] is drawn
     capped:     rings at the largest radius worth having
-    open_rings: rings that nobody has shown to be at their limit
+    open_rings: rings that nobody has shown to be at their limit; told in words when they are most of the rings
     """
     rings = np.arange(len(radii))
     floor = _scale(axes, radii, delta, bool(set(broken) & set(np.flatnonzero(radii == 0).tolist())))
@@ -44,7 +44,7 @@ def ring_bars(
             _bracket(axes, ring, stub, max(delta, stub * 1.15))
     for ring in sorted(capped):
         axes.annotate("▲", (ring, min(heights[ring], top)), ha="center", va="bottom", fontsize=8, color=style.INK)
-    for ring in sorted(open_rings):
+    for ring in () if _mostly(open_rings, radii) else sorted(open_rings):
         axes.annotate("?", (ring, heights[ring]), ha="center", va="bottom", fontsize=9, color=style.INK)
     axes.set_xlim(-0.8, len(radii) - 0.2)
     axes.set_xlabel("ring: distance from the object in pixels (ring 0 is the object itself)", fontsize=9)
@@ -89,6 +89,10 @@ def _scale(axes: Axes, radii: np.ndarray, delta: float, brackets_at_zero: bool) 
     return floor
 
 
+def _mostly(open_rings: Collection[int], radii: np.ndarray) -> bool:
+    return 2 * len(open_rings) > len(radii)
+
+
 def _bracket(axes: Axes, ring: int, low: float, high: float) -> None:
     axes.plot([ring, ring], [low, high], color=style.VERDICTS["VULNERABLE"], linewidth=1.3, zorder=3)
     axes.plot([ring - 0.3, ring + 0.3], [high, high], color=style.VERDICTS["VULNERABLE"], linewidth=1.6, zorder=3)
@@ -113,7 +117,11 @@ def _legend(
         handles.append(
             Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label="any change is allowed")
         )
-    if open_rings:
+    if _mostly(open_rings, radii):
+        count = f"{len(open_rings)} of {len(radii)}" if len(open_rings) < len(radii) else f"all {len(radii)}"
+        label = f"{count} rings might still grow: the search ended before it could tell"
+        handles.append(Line2D([], [], linewidth=0, label=label))
+    elif open_rings:
         handles.append(
             Line2D([], [], color=style.INK, marker="$?$", markersize=7, linewidth=0, label="might still grow")
         )

@@ -23,8 +23,8 @@ def _row(record: Record) -> tuple[str, ...]:
         str(config["target"]),
         "–" if label is None else str(label),
         number(result["size"]) if proved else "not proved",
-        number(min(result["radii"])),
-        number(max(result["radii"])),
+        number(min(result["radii"]), 2),
+        number(max(result["radii"]), 2),
         {None: "–", True: "yes", False: f"{len(result['open_rings'] or [])} open"}[result["maximal"]],
         f"{result['seconds']:.1f} s",
     )

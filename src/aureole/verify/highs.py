@@ -11,6 +11,9 @@ from scipy.sparse import csr_matrix
 FEASIBILITY = 1e-7
 """Feasibility and integrality tolerance given to HiGHS, a tenth of the slack that proofs ask for."""
 
+SMALLEST = 1e-12
+"""The smallest coefficient that HiGHS is told to keep; a program must not hold smaller ones."""
+
 
 class Status(Enum):
     """What the solver says; a claim, not yet a verdict."""
@@ -41,12 +44,11 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The solver's status, its best solution if it has one, its bound on the objective, and the nodes searched."""
+    """The solver's status, its best solution if it has one, and its bound on the objective."""
 
     status: Status
     solution: np.ndarray | None
     bound: float
-    nodes: int
 
 
 def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool], threads: int = 1) -> Outcome:
@@ -60,6 +62,7 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         "primal_feasibility_tolerance": FEASIBILITY,
         "dual_feasibility_tolerance": FEASIBILITY,
         "mip_rel_gap": 0.0,
+        "small_matrix_value": SMALLEST,  # the solver drops what is smaller without a word
         # our attacks find solutions faster than the solver's heuristics, which took half of its time
         "mip_heuristic_effort": 0.0,
         "mip_heuristic_run_feasibility_jump": False,
@@ -69,8 +72,10 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         "mip_allow_restart": False,
     }
     for name, value in options.items():
-        highs.setOptionValue(name, value)
-    highs.passModel(_model(program))
+        if highs.setOptionValue(name, value) != highspy.HighsStatus.kOk:
+            raise RuntimeError(f"this version of HiGHS does not take {name} = {value}")
+    if highs.passModel(_model(program)) == highspy.HighsStatus.kError or not np.isfinite(program.matrix.data).all():
+        return Outcome(Status.FAILED, None, np.inf)
     accepted: list[np.ndarray] = []
 
     def on_solution(event: highspy.HighsCallbackEvent) -> None:
@@ -86,9 +91,8 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
     highs.cbMipInterrupt += on_pause
     highs.run()
     info = highs.getInfo()
-    nodes = int(info.mip_node_count)
     if accepted:
-        return Outcome(Status.SOLUTION, accepted[-1], np.inf, nodes)
+        return Outcome(Status.SOLUTION, accepted[-1], np.inf)
     solution = np.array(highs.getSolution().col_value) if np.isfinite(info.objective_function_value) else None
     solution = solution if solution is not None and len(solution) == len(program.lower) else None
     kinds = highspy.HighsModelStatus
@@ -100,7 +104,7 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
     }.get(highs.getModelStatus(), Status.FAILED)
     if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
         solution = None
-    return Outcome(status, solution, float(info.mip_dual_bound), nodes)
+    return Outcome(status, solution, float(info.mip_dual_bound))
 
 
 def _model(program: Program) -> highspy.HighsLp:

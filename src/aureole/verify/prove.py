@@ -16,9 +16,15 @@ class Portfolio:
 
     stages: tuple[Stage, ...]
 
+    def __post_init__(self) -> None:
+        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Milp)), None)
+        if needy is not None and not any(isinstance(stage, Screen) for stage in self.stages[:needy]):
+            raise ValueError("Climb and Milp read the bounds of Screen: put it before them")
+
 
 COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Split(), Milp()))
-"""Cheap looks first, then the expensive ones; decides every query given the time."""
+"""Cheap looks first, then the expensive ones; given time, decides every query
+whose margin is clear of zero by more than the slack."""
 
 INCOMPLETE = Portfolio(COMPLETE.stages[:-2])
 """Attack and bounds alone: fast, may leave queries open."""

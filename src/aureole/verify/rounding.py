@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.core import Graph, Region
+from aureole.core import Graph, InputError, Region
 from aureole.core.graph import Add, Conv, Linear, MaxPool, apply
 
 LEAST_SLACK = 1e-6
 """Score units that every proof must have to spare, however small the rounding (solvers were seen off by 1.4e-7)."""
 
 UNIT = 2.0**-53
-SAFETY = 16.0
+SAFETY = 8.0
 
 
 def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> float:
@@ -21,11 +21,12 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
 
     A sum of n products in float64 is off by at most about `n u` times the sum of their magnitudes (Higham 2002,
     section 3.1). Carried through the layers, `n` adds up over them and the magnitudes grow by |weights|; a bound's
-    backward pass adds the same numbers in another order, with slopes of at most 1. SAFETY covers that it does so a few
-    times (inner bounds, lines, the row itself).
+    backward pass adds the same numbers in another order, with slopes of at most 1: over the transposed kernels, over
+    every position for the biases, and over all pixels at the end. SAFETY covers that this happens a few times (inner
+    bounds, lines, the row itself). InputError when the magnitudes overflow.
     """
     sizes: list[Tensor] = []
-    terms = 1
+    terms = math.prod(graph.input_shape)
     for node in graph.nodes:
         args = [sizes[i] for i in node.inputs]
         op = node.op
@@ -34,7 +35,7 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
                 size = apply(
                     type(op)(**{**vars(op), "weight": op.weight.abs(), "bias": op.bias.abs()}), args, node.shape
                 )
-                terms += op.weight[0].numel() + 2
+                terms += op.weight[0].numel() + op.weight[:, 0].numel() + math.prod(node.shape)
             case MaxPool():  # a bound may lean on every input of a window
                 plain = MaxPool(op.kernel, op.stride, op.padding)
                 size = apply(plain, args, node.shape) * math.prod(op.kernel)
@@ -47,4 +48,6 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
                 )
         sizes.append(size)
     reach = float((sizes[-1] @ rows.abs().T).max())
+    if not math.isfinite(reach):
+        raise InputError("the network's weights are so large that its scores overflow; rescale them")
     return max(LEAST_SLACK, SAFETY * terms * UNIT * reach)

@@ -1,6 +1,7 @@
 """The prover's stages: each looks at a query and returns what is known after it."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,8 @@ import torch
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.bounds import Ascent, backward, intermediate_bounds, lower_bounds, minimizers, optimise, relax
-from aureole.bounds.linear import concretize
+from aureole.bounds import Ascent, intermediate_bounds, lower_bounds, minimizers, optimise, relax
+from aureole.bounds.linear import lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode
 from aureole.verify.highs import Status, solve
@@ -38,10 +39,8 @@ class Screen(Stage):
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         bounds = intermediate_bounds(query.graph, query.region)
         relaxations = relax(query.graph, bounds)
-        end = len(query.graph.nodes) - 1
-        coefficients, constant = backward(query.graph, end, query.rows[None], relaxations)
-        lower = (concretize(coefficients, query.region) + constant)[0]
-        corners = minimizers(coefficients, query.region)[0]
+        values, coefficients = lower_planes(query.graph, query.region, query.rows[None], relaxations)
+        lower, corners = values[0], minimizers(coefficients, query.region)[0]
         known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
         weakest = lower.argsort()[: query.spec.order + 1]
         return _judge(query, replace(known, starts=(*known.starts, *corners[weakest])))
@@ -91,7 +90,7 @@ class Climb(Stage):
         rest = lower[lower > query.slack]
         together = min([float(values.min()), *rest.tolist()])
         still = tuple(tuple(rows) for rows in sets[values <= query.slack].tolist())
-        return _judge(query, replace(known, together=max(together, known.together or together), open_sets=still))
+        return _judge(query, replace(known, together=together, open_sets=still))
 
     def _optimise(
         self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]
@@ -138,15 +137,22 @@ class Milp(Stage):
             return known
         match outcome.status:
             case Status.INFEASIBLE:
-                return replace(known, proved=Why.MILP, together=max(0.0, known.together or 0.0))
+                return replace(known, proved=Why.MILP, together=_best(known.together, 0.0))
             case Status.TIME:
                 why, trouble = Why.DEADLINE, f"MILP with {encoding.program.binaries} binaries ran out of time"
+                # the depth below zero is at most its dual bound; sets that were not asked about are proved positive
+                if math.isfinite(outcome.bound) and outcome.bound > 0:
+                    known = replace(known, together=_best(known.together, -outcome.bound - query.slack))
             case Status.SOLUTION:
                 why = Why.SOLVER
                 trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"
             case Status.FAILED:
                 why, trouble = Why.SOLVER, "the MILP solver failed"
         return replace(known, open_because=why, trouble=trouble)
+
+
+def _best(known: float | None, new: float) -> float:
+    return new if known is None else max(known, new)
 
 
 def _judge(query: Query, known: Known) -> Known:

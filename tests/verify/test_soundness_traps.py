@@ -1,0 +1,77 @@
+"""Ways in which a prover can believe too much, each found by a reviewer in an earlier version."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aureole.core import Region, TopK, Verdict
+from aureole.core.graph import Graph, Input, Linear, Node
+from aureole.nets import trace
+from aureole.verify import Portfolio, prove
+from aureole.verify.stages import Milp, Screen
+
+
+def linear(weight: Tensor, bias: Tensor) -> Graph:
+    inputs = weight.shape[1]
+    return Graph((Node(Input(), (), (inputs,)), Node(Linear(weight, bias), (0,), (weight.shape[0],), "fc")))
+
+
+def test_a_bound_that_overflowed_is_no_bound() -> None:
+    nodes = (
+        Node(Input(), (), (2,)),
+        Node(
+            Linear(torch.tensor([[1e200, 0.0], [0.0, 1.0]], dtype=torch.float64), torch.zeros(2).double()), (0,), (2,)
+        ),
+        Node(
+            Linear(
+                torch.tensor([[0.0, 0.0], [1e200, 1.0], [0.0, 0.0]], dtype=torch.float64),
+                torch.tensor([0.6, 0.0, -5.0], dtype=torch.float64),
+            ),
+            (1,),
+            (3,),
+        ),
+    )
+    region = Region(torch.zeros(1, 2).double(), torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    assert prove(Graph(nodes), region, TopK(0, 1)).verdict is not Verdict.ROBUST  # the scores at (0, 1) are .6, 1, -5
+
+
+def test_many_tiny_coefficients_add_up_in_the_milp() -> None:
+    pixels, weight, radius = 4000, 9e-7, 1e-3
+    graph = linear(
+        torch.stack([torch.full((pixels,), weight), torch.zeros(pixels)]).double(),
+        torch.tensor([2.0e-6, 0.0], dtype=torch.float64) - torch.tensor([0.5 * weight * pixels, 0]).double(),
+    )
+    image = torch.full((pixels,), 0.5, dtype=torch.float64)
+    answer = prove(graph, Region.ball(image, radius), TopK(0, 1), Portfolio((Screen(), Milp())))
+    assert answer.verdict is Verdict.VULNERABLE  # the lower corner loses 3.6e-6 of a margin of 2e-6
+
+
+def test_an_in_place_operator_on_a_view_is_seen() -> None:
+    class ThroughView(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 2, 3), nn.Linear(8, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            values = self.conv(images)
+            F.relu(values.flatten(1), inplace=True)
+            return self.fc(values.flatten(1))
+
+    module = ThroughView()
+    graph = trace(module, (1, 4, 4))
+    images = torch.rand(8, 1, 4, 4, dtype=torch.float64)
+    assert torch.allclose(graph(images), module.double()(images))
+
+
+def test_a_ball_holds_no_image_further_than_its_radius() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1000, dtype=torch.float64, generator=generator)
+    for radius in torch.rand(20, dtype=torch.float64, generator=generator).tolist():
+        region = Region.ball(image, radius)
+        assert bool(((image - region.lower).abs() <= radius).all() and ((region.upper - image).abs() <= radius).all())
+
+
+def test_what_reads_bounds_comes_after_them() -> None:
+    with pytest.raises(ValueError, match="Screen"):
+        Portfolio((Milp(),))
