@@ -18,12 +18,12 @@ from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
 class Certificate(Method):
     """Ascent from the certified uniform ball, then rings grown one by one.
 
-    shrink: factors tried on the climbed radii until they are proved (the climb runs in float32 with its own slopes)
+    shrink: factors tried on the climbed radii until bounds prove them (the climb runs in float32 with its own slopes)
     share:  of the time that the climb may take
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
-    shrink: tuple[float, ...] = (1.0, 0.995, 0.98, 0.95, 0.9, 0.8)
+    shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     share: float = 0.6
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
@@ -34,7 +34,7 @@ class Certificate(Method):
             radii = climbed.radii * factor
             if prover.budget.expired or problem.size(radii) <= prover.size:
                 break
-            if prover.check(radii).verdict is Verdict.ROBUST:
+            if prover.check(radii, INCOMPLETE).verdict is Verdict.ROBUST:
                 break
         gain = problem.weights / climbed.prices.clamp(min=1e-9)
         order = sorted(range(len(gain)), key=lambda d: -float(gain[d]))
