@@ -54,8 +54,7 @@ class SmoothPgd(Attack):
         lower, upper = region.lower.unsqueeze(1), region.upper.unsqueeze(1)
         images = torch.cat([starts, self._random(region, generator)], 1).clamp(lower, upper)
         half = (upper - lower) / 2
-        rows = spec.rows(graph.classes).to(images)
-        chosen, scale = self._choose(graph(images[:, 0]) @ rows.T, spec.order, images.shape[1])
+        chosen, scale = self._choose(spec.values(graph(images[:, 0])), spec.order, images.shape[1])
         best = images.clone()
         best_margin = images.new_full(images.shape[:2], torch.inf)
         for i in range(self.steps + 1):
@@ -69,7 +68,7 @@ class SmoothPgd(Attack):
                 break
             images = images.detach().requires_grad_(True)
             smooth = graph.values(images.flatten(0, 1), pool=_Smooth(_between(self.sharpness, done)))[-1]
-            margins = (smooth @ rows.T).unflatten(0, images.shape[:2]).gather(-1, chosen)
+            margins = spec.values(smooth).unflatten(0, images.shape[:2]).gather(-1, chosen)
             tau = _between(self.weighing, done) / scale
             loss = (torch.logsumexp(tau * margins, -1) / tau.squeeze(-1)).sum()
             (gradient,) = torch.autograd.grad(loss, images)

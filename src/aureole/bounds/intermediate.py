@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from aureole.bounds.interval import Interval, IntervalRule, interval_step
+from aureole.bounds.interval import Bounds, Interval, IntervalRule, interval_step
 from aureole.bounds.linear import RELAXATIONS, Relaxation, Relaxations, lower_bounds
 from aureole.bounds.ops import affine, maxpool, relu
 from aureole.bounds.ops.maxpool import PoolRelaxation, from_windows
@@ -25,11 +25,13 @@ CHUNK_ELEMENTS = 2**24
 """Dense rows are taken in chunks of at most about so many coefficients (128 MiB in float64)."""
 
 
-def intermediate_bounds(graph: Graph, region: Region) -> dict[int, Interval]:
+def intermediate_bounds(graph: Graph, region: Region, hints: Bounds | None = None) -> dict[int, Interval]:
     """Proved bounds of every node over each region.
 
     Neurons that no relaxation looks at closely (stable relus, inputs that cannot win their window, windows that
     stay at the floor) keep their interval bounds: that is valid, and it is where the time would go.
+
+    hints: proved bounds of inputs of relus and pools (infinite where nothing is known), as those of a larger region
     """
     bounds: dict[int, Interval] = {}
     relaxations: dict[int, Relaxation] = {}
@@ -39,6 +41,8 @@ def intermediate_bounds(graph: Graph, region: Region) -> dict[int, Interval]:
             continue
         if isinstance(node.op, Relu | MaxPool):
             below = node.inputs[0]
+            if hints and below in hints:
+                bounds[below] = bounds[below].tighten(hints[below])
             if not _exact(graph, below):
                 worthwhile = _worthwhile(graph, i, bounds[below])
                 if bool(worthwhile.any()):
@@ -84,20 +88,16 @@ def _linear(
         values = _by_patches(graph, region, i, chosen, relaxations)
         lower, upper = lower.index_put(chosen, values[0]), upper.index_put(chosen, -values[1])
         return Interval(lower, upper)
-    flat_lower, flat_upper = lower.flatten(1), upper.flatten(1)
-    columns = neurons.flatten(1).any(0).nonzero().squeeze(1)  # one set of rows for the whole batch
+    flat_lower, flat_upper, flat = lower.flatten(1), upper.flatten(1), neurons.flatten(1)
+    most = int(flat.sum(1).max())  # each box bounds its own neurons; those with fewer bound some others besides
+    columns = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
     widest = max(torch.Size(n.shape).numel() for n in graph.nodes)
-    for chunk in columns.split(max(1, CHUNK_ELEMENTS // (2 * widest * len(region)))):
-        eye = torch.zeros(len(chunk), flat_lower.shape[1], dtype=lower.dtype, device=lower.device)
-        eye[torch.arange(len(chunk)), chunk] = 1
-        rows = (
-            torch.cat([eye, -eye])
-            .reshape(1, -1, *graph.nodes[i].shape)
-            .expand(len(region), -1, *[-1] * (neurons.ndim - 1))
-        )
+    for chunk in columns.split(max(1, CHUNK_ELEMENTS // (2 * widest * len(region))), 1):
+        eye = lower.new_zeros(*chunk.shape, flat.shape[1]).scatter(2, chunk.unsqueeze(2), 1.0)
+        rows = torch.cat([eye, -eye], 1).reshape(len(region), -1, *graph.nodes[i].shape)
         low, minus_high = lower_bounds(graph, region, rows, relaxations, start=i).chunk(2, 1)
-        flat_lower = flat_lower.index_copy(1, chunk, low)
-        flat_upper = flat_upper.index_copy(1, chunk, -minus_high)
+        flat_lower = flat_lower.scatter(1, chunk, low)
+        flat_upper = flat_upper.scatter(1, chunk, -minus_high)
     return Interval(flat_lower.reshape(lower.shape), flat_upper.reshape(upper.shape))
 
 

@@ -21,7 +21,8 @@ from aureole.neighborhood.problem import WEIGHTS, named_weights
 def read_network(name: str, arch: str | None, root: Path | None) -> tuple[nets.Network, Graph]:
     """The network and its graph; InputError when either cannot be had or a weight is not finite."""
     network = nets.load(name, arch, root)
-    graph = nets.trace(network.module, network.input_shape)
+    module = network.module
+    graph = module if isinstance(module, Graph) else nets.trace(module, network.input_shape)
     check_finite(graph)
     return network, graph
 

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("aureole.cli.report:report", "Draw the pictures of a record again."),
     "scenes": ("aureole.cli.scenes:app", "Make scenes of two or three digits, or look at one."),
     "train": ("aureole.cli.train:train", "Train a network on generated scenes."),
+    "verify": ("aureole.cli.verify:verify_property", "Decide a VNN-LIB property of an ONNX network."),
 }
 
 

@@ -192,6 +192,8 @@ def _start(arch: str, canvas: int, seed: int, init: str | None, root: Path | Non
                 f"--init {init} reads {given.input_shape[1]}x{given.input_shape[1]} images and names {given.classes} "
                 f"classes; pass a network for {canvas}x{canvas} images and {module.classes} classes"
             )
+        if not isinstance(given.module, nets.ConvNet):
+            raise InputError(f"--init {init} is an ONNX model, whose weights have no place here; pass .safetensors")
         module.load_state_dict(given.module.state_dict())
     return module
 

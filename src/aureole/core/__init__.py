@@ -6,7 +6,7 @@ from aureole.core.graph import Graph
 from aureole.core.region import Region
 from aureole.core.rings import Rings
 from aureole.core.scene import Scene
-from aureole.core.spec import Spec, TopK
+from aureole.core.spec import Rows, Spec, TopK
 from aureole.core.verdict import Answer, Verdict, Why
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "InputError",
     "Region",
     "Rings",
+    "Rows",
     "Scene",
     "Spec",
     "TopK",

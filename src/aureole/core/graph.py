@@ -1,6 +1,6 @@
 """Graphs: a network as a list of simple operators that the mathematics can read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,10 +84,13 @@ class Graph:
 
     source: the original model, through which witnesses are replayed (images in, scores out, float64);
             None replays through the graph itself.
+    precision: the dtype in which the original model takes images; where the region holds a number of that dtype, a
+            witness is one, so that the model sees the witness itself and not a rounded neighbour.
     """
 
     nodes: tuple[Node, ...]
     source: Callable[[Tensor], Tensor] | None = None
+    precision: torch.dtype = torch.float64
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -181,10 +184,11 @@ def merge_rectified_pools(graph: Graph) -> Graph:
             pool = nodes[node.inputs[0]]
             if isinstance(pool.op, MaxPool) and (readers[node.inputs[0]] == 1 or pool.op.rectify):
                 nodes[i] = replace(node, op=replace(pool.op, rectify=True), inputs=pool.inputs)
-    return replace(graph, nodes=_without_unread(nodes))
+    return replace(graph, nodes=without_unread(nodes))
 
 
-def _without_unread(nodes: list[Node]) -> tuple[Node, ...]:
+def without_unread(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes that the last one needs, and the input."""
     read = {0, len(nodes) - 1}
     for i in range(len(nodes) - 1, -1, -1):
         if i in read:

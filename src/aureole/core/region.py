@@ -77,6 +77,23 @@ class Region:
         """The nearest images inside the boxes, to the last bit; one image or one per box."""
         return torch.minimum(torch.maximum(images, self.lower), self.upper)
 
+    def nearest(self, image: Float[Tensor, "*shape"], precision: torch.dtype) -> Float[Tensor, "batch *shape"]:
+        """The image clipped into the boxes and, where a box holds one, on a number of the given dtype.
+
+        So a model that reads `precision` sees the image itself. A side too narrow to hold such a number keeps the
+        clipped value, and the model then rounds it.
+        """
+        clipped = self.clip(image)
+        if precision == clipped.dtype:
+            return clipped
+        coarse = clipped.to(precision)
+        ends = torch.full_like(coarse, torch.inf)
+        up, down = torch.nextafter(coarse, ends), torch.nextafter(coarse, -ends)
+        for candidate in (up, down, coarse):  # the last that fits wins: the nearest, if it lies inside
+            exact = candidate.to(clipped.dtype)
+            clipped = torch.where((self.lower <= exact) & (exact <= self.upper), exact, clipped)
+        return clipped
+
     def contains(self, image: Float[Tensor, "*shape"]) -> bool:
         """Whether one image lies in every box of the batch."""
         return bool(((self.lower <= image) & (image <= self.upper)).all())

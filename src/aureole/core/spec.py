@@ -11,7 +11,7 @@ from aureole.core.errors import InputError
 
 
 class Spec(ABC):
-    """An order statistic of linear rows: the `order`-th smallest of `rows(n) @ scores` must be positive.
+    """An order statistic of linear rows: the `order`-th smallest of `rows(n) @ scores + offsets(n)` must be positive.
 
     With that, `margin > 0` says the spec holds; a tie counts as failure (verification notes, section 1).
     """
@@ -25,10 +25,18 @@ class Spec(ABC):
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:
         """The linear rows over the scores (float64). InputError when they do not fit `classes` scores."""
 
+    def offsets(self, classes: int) -> Float[Tensor, "rows"]:
+        """The rows' constants (float64): zero, unless scores are compared with numbers."""
+        return torch.zeros(len(self.rows(classes)), dtype=torch.float64)
+
+    def values(self, scores: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch rows"]:
+        """Every row's value."""
+        classes = scores.shape[-1]
+        return scores @ self.rows(classes).to(scores).T + self.offsets(classes).to(scores)
+
     def margin(self, scores: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
         """How far the spec is from failing, in score units; positive means it holds."""
-        rows = self.rows(scores.shape[-1]).to(scores)
-        return torch.kthvalue(scores @ rows.T, self.order, dim=-1).values
+        return torch.kthvalue(self.values(scores), self.order, dim=-1).values
 
 
 @dataclass(frozen=True)
@@ -56,3 +64,31 @@ class TopK(Spec):
     def intruders(self, classes: int) -> tuple[int, ...]:
         """The class that each row compares with the target."""
         return tuple(c for c in range(classes) if c != self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Spec):
+    """Fewer than `nth` of the conditions `weights @ scores + constants <= 0` hold at once.
+
+    With nth = 1, none of them holds; with nth = the number of rows, their conjunction does not (VNN-LIB).
+    """
+
+    weights: Float[Tensor, "rows classes"]
+    constants: Float[Tensor, "rows"]
+    nth: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nth <= len(self.weights):
+            raise InputError(f"nth = {self.nth} does not fit {len(self.weights)} rows; pass 1..{len(self.weights)}")
+
+    @property
+    def order(self) -> int:  # noqa: D102
+        return self.nth
+
+    def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
+        if self.weights.shape[1] != classes:
+            raise InputError(f"the rows are over {self.weights.shape[1]} scores but the network gives {classes}")
+        return self.weights
+
+    def offsets(self, classes: int) -> Float[Tensor, "rows"]:  # noqa: D102
+        return self.constants

@@ -21,6 +21,7 @@ class Why(StrEnum):
 
     ATTACK = "attack"  # a gradient attack found the witness
     BOUNDS = "bounds"  # linear bounds proved the spec
+    SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
     MILP = "milp"  # the solver proved infeasibility, or found the witness
     DEADLINE = "deadline"  # the time ran out
     SOLVER = "solver"  # the solver gave up or gave an answer that did not hold

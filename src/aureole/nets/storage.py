@@ -13,11 +13,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from aureole.core import InputError
+from aureole.core import Graph, InputError
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.places import data_root
 from aureole.core.record import digest
 from aureole.nets.architectures import ARCHITECTURES, ConvNet, architecture
+from aureole.nets.onnx_import import load_onnx
 
 SHIPPED = ("digits-none", "digits-l0", "digits-linf")
 AUTHORS: Mapping[str, str] = {
@@ -35,16 +36,17 @@ _ENDING = ".safetensors"
 class Network:
     """A network ready to be asked.
 
-    module:      in evaluation mode, its weights frozen; images (batch, *input_shape) in [0,1] -> logits
-    input_shape: channels, height, width of one image
+    module:      in evaluation mode, its weights frozen; images (batch, *input_shape) in [0,1] -> logits; an ONNX model
+                 comes as the graph itself
+    input_shape: channels, height, width of one image (an ONNX model may take a plain vector)
     classes:     how many scores it gives
     name:        the shipped or the author's name, else the file name without its ending
-    arch:        a key of `ARCHITECTURES`
-    sha256:      of the weights (`core.record.digest`)
+    arch:        a key of `ARCHITECTURES`, or `onnx`
+    sha256:      of the weights (`core.record.digest`), of the file for ONNX
     """
 
-    module: ConvNet
-    input_shape: tuple[int, int, int]
+    module: ConvNet | Graph
+    input_shape: tuple[int, ...]
     classes: int
     name: str
     arch: str
@@ -52,12 +54,16 @@ class Network:
 
 
 def load(name: str, arch: str | None = None, root: Path | None = None) -> Network:
-    """A network by the path of a `.safetensors` file, by a shipped name or by one of the author's names.
+    """A network by the path of a `.safetensors` or `.onnx` file, by a shipped name or by one of the author's names.
 
-    arch: `x1k`, `x2` or `x3`; None recognises it from the shapes of the weights.
+    arch: `x1k`, `x2` or `x3`; None recognises it from the shapes of the weights (an ONNX file needs none).
     root: the data root for the author's names; None reads the environment's AUREOLE_DATA.
     InputError for an unknown name, a damaged file, weights that do not fit the architecture, NaN weights.
     """
+    if name.endswith(".onnx"):
+        onnx = load_onnx(Path(name))
+        graph = onnx.graph
+        return Network(graph, graph.input_shape, graph.classes, Path(name).stem, "onnx", onnx.sha256)
     path = locate(name, root)
     state = _read_state(path)
     if arch is None:
@@ -74,7 +80,7 @@ def locate(name: str, root: Path | None = None) -> Path:
     if name in AUTHORS:
         return data_root(root) / "mulloc" / "networks" / f"{name}{_ENDING}"
     known = ", ".join((*SHIPPED, *AUTHORS))
-    raise InputError(f"network {name!r} is unknown; pass a {_ENDING} file or one of {known}")
+    raise InputError(f"network {name!r} is unknown; pass a {_ENDING} or .onnx file, or one of {known}")
 
 
 def training_record(name: str, root: Path | None = None) -> dict[str, Any]:

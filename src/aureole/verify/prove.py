@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.query import Known, Query
+from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Screen, Stage
 
 
@@ -21,11 +22,11 @@ class Portfolio:
             raise ValueError("Climb and Milp read the bounds of Screen: put it before them")
 
 
-COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Milp()))
+COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Split(), Milp()))
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 
-INCOMPLETE = Portfolio(COMPLETE.stages[:-1])
+INCOMPLETE = Portfolio(COMPLETE.stages[:-2])
 """Attack and bounds alone: fast, may leave queries open."""
 
 
@@ -60,6 +61,8 @@ def prove(
         known = stage(query, known)
         if known.broken and isinstance(stage, Milp):
             why = Why.MILP
+        if known.broken and isinstance(stage, Split):
+            why = Why.SPLIT
     return _answer(query, known, why, dict(calls))
 
 

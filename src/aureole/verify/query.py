@@ -8,8 +8,8 @@ from torch import Tensor
 
 from aureole.bounds import Interval
 from aureole.bounds.linear import Relaxations
-from aureole.core import Budget, Graph, InputError, Region, Spec, Why
-from aureole.core.graph import check_finite, merge_rectified_pools
+from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
+from aureole.core.graph import Linear, Node, check_finite, merge_rectified_pools
 from aureole.verify.rounding import slack
 
 
@@ -19,7 +19,8 @@ class Query:
 
     original: the graph as given; witnesses are replayed through it
     graph:    float64, relus merged into pools; bounds and the MILP read it
-    rows:     the spec's rows, float64
+    inner:    the spec over the scores of `graph`
+    rows:     the rows of `inner`, float64; their constants, if any, are in `graph`'s last layer
     slack:    what a proof must exceed, in score units
     """
 
@@ -28,6 +29,7 @@ class Query:
     fast: Graph
     region: Region
     spec: Spec
+    inner: Spec
     rows: Float[Tensor, "rows classes"]
     slack: float
     budget: Budget
@@ -47,11 +49,11 @@ class Query:
         if not bool(region.lower.isfinite().all() and region.upper.isfinite().all()):
             raise InputError("region has infinite limits; pass a bounded box")
         check_finite(graph)
-        rows = spec.rows(graph.classes).to(region.lower.device)
         region = region.to(torch.float64)
-        exact = merge_rectified_pools(graph.to(torch.float64))
+        exact, inner = _with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
+        rows = inner.rows(exact.classes).to(region.lower.device)
         return cls(
-            graph, exact, exact.to(torch.float32), region, spec, rows, slack(exact, region, rows), budget,
+            graph, exact, exact.to(torch.float32), region, spec, inner, rows, slack(exact, region, rows), budget,
             torch.Generator().manual_seed(seed), budget.clock(),
         )  # fmt: skip
 
@@ -99,11 +101,13 @@ class Known:
         return torch.tensor(sorted({row for rows in self.open_sets for row in rows}), dtype=torch.int64)
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
-        """Replay an image (clipped into the region, through the original model) and keep it if it is the worst so far.
+        """Replay an image through the original model and keep it if it is the worst so far.
+
+        It is clipped into the region, onto numbers that the model can read (`Graph.precision`).
 
         InputError when the model gives NaN or infinite scores.
         """
-        clipped = query.region.clip(image.to(torch.float64))[0]
+        clipped = query.region.nearest(image.to(torch.float64), query.original.precision)[0]
         scores = query.original.replay(clipped)
         if not bool(scores.isfinite().all()):
             raise InputError("the network gives NaN or infinite scores inside the region; check its weights")
@@ -116,6 +120,16 @@ class Known:
     def broken(self) -> bool:
         """Whether a replayed image fails the spec (a tie is a failure)."""
         return self.margin is not None and self.margin <= 0
+
+
+def _with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
+    """Rows with constants become a last layer of the graph, so that bounds and encodings see plain rows only."""
+    rows, offsets = spec.rows(graph.classes), spec.offsets(graph.classes)
+    if not bool(offsets.any()):
+        return graph, spec
+    layer = Node(Linear(rows, offsets), (len(graph.nodes) - 1,), (len(rows),), "spec")
+    plain = Rows(torch.eye(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64), spec.order)
+    return replace(graph, nodes=(*graph.nodes, layer)), plain
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -56,7 +56,7 @@ class Break(Stage):
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         starts = torch.stack(known.starts)[None] if known.starts else None
         found = self.attack(
-            query.graph, query.region, query.spec, generator=query.generator, budget=query.budget, starts=starts
+            query.graph, query.region, query.inner, generator=query.generator, budget=query.budget, starts=starts
         )
         return known.seen(query, found.images[0])
 

@@ -1,0 +1,90 @@
+"""`aureole verify`: does a network have a VNN-LIB property?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole import nets, verify
+from aureole.cli import options
+from aureole.cli.output import print_json
+from aureole.cli.progress import progress
+from aureole.core import Budget, InputError
+from aureole.core.files import read_bytes, write_bytes
+
+
+def verify_property(
+    net: Annotated[Path, typer.Argument(metavar="NET", help="An .onnx file.")],
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A VNN-LIB 1.0 file.")],
+    timeout: options.Timeout = 60.0,
+    seed: options.Seed = 0,
+    witness: Annotated[Path | None, typer.Option("--witness", help="Write the counterexample here.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Decide whether an input satisfies all assertions of SPEC.
+
+    The first line is unsat (proved: none does), sat (a counterexample was found and replayed through the model),
+    unknown or timeout. The witness is written as ((X_0 value) ... (Y_0 value) ...).
+    """
+    options.check_timeout(timeout)
+    options.check_seed(seed)
+    if witness is not None:
+        options.check_file("--witness", witness)
+    budget = Budget.seconds(timeout)
+    network = nets.load_onnx(net)
+    question = read_property(spec)
+    _check_scores(question, network, spec)
+    with progress(f"deciding {spec.stem} of {net.stem}", timeout):
+        decided = verify.decide(network.graph, question, network.image, budget=budget, seed=seed)
+    text = None
+    if decided.witness is not None and decided.scores is not None:
+        text = counterexample(network.flat(decided.witness), decided.scores)
+        if witness is not None:
+            write_bytes(witness, text.encode())
+    if json:
+        result: dict[str, Any] = {
+            "result": str(decided.decision),
+            "witness": str(witness) if text is not None and witness is not None else None,
+            "seconds": decided.seconds,
+            "why": dict(decided.why),
+            "detail": decided.detail,
+            "notes": list(network.notes),
+        }
+        print_json(result)
+        return
+    print(decided.decision)
+    counted = ", ".join(f"{count} by {why}" for why, count in decided.why.items())
+    facts = [*network.notes, decided.detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
+    print("\n".join(fact for fact in facts if fact))
+
+
+def read_property(path: Path) -> verify.Property:
+    """A VNN-LIB file; InputError with the path and the line."""
+    try:
+        return verify.read_vnnlib(read_bytes(path, "a .vnnlib file").decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text (byte {error.start}); pass a .vnnlib file") from error
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def counterexample(x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> str:
+    """In the format of the verification competition, every number to the last bit."""
+    pairs = [f"({name}_{i} {value!r})" for name, part in (("X", x), ("Y", y)) for i, value in enumerate(part.tolist())]
+    return "(" + "\n".join(pairs) + ")\n"
+
+
+def _check_scores(question: verify.Property, network: nets.OnnxNetwork, path: Path) -> None:
+    """Without its softmax a model gives logits: their order is that of the probabilities, their values are not."""
+    if not network.notes:
+        return
+    for unsafe in (u for case in question.cases for u in case.unsafe):
+        if bool(unsafe.constants.any()) or bool(
+            (unsafe.rows.sum(1) != 0).any() or ((unsafe.rows != 0).sum(1) > 2).any()
+        ):
+            raise InputError(
+                f"{path} does more than compare two scores, but the model's softmax cannot be read; "
+                "export the model without it and state the property over logits"
+            )

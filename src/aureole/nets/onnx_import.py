@@ -1,0 +1,234 @@
+"""From an ONNX file to a core.Graph. The one door to the `onnx` package, an extra: `pip install aureole[onnx]`.
+
+The graph holds the model's weights, cast to float64 exactly; folding (batch norms, biases, normalisation) happens in
+float64. Witnesses are replayed through the model itself by onnxruntime (`onnx_replay`).
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aureole.core.errors import InputError
+from aureole.core.files import read_bytes
+from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
+from aureole.nets.onnx_ops import MOVES, OPERATORS, Argument, Call
+from aureole.nets.onnx_replay import OnnxModel
+from aureole.nets.onnx_values import Builder, Value
+
+if TYPE_CHECKING:
+    import onnx
+
+OLDEST_OPSET = 7
+_FIRST_OPSET_WITH_AXES = 13
+_DTYPES = {1: torch.float32, 11: torch.float64}  # onnx.TensorProto.FLOAT and DOUBLE
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxNetwork:
+    """An imported model.
+
+    graph:       images in, logits out; images are channels first, even where the model takes them channels last
+    input_shape: of the model, batch axis included and 1
+    layout:      the model's input elements (row-major) in the order of the graph's input; None when they agree
+    notes:       what was left out, one line each; empty when the graph is the whole model
+    sha256:      of the file
+    """
+
+    graph: Graph
+    input_shape: tuple[int, ...]
+    layout: NDArray[np.int64] | None
+    notes: tuple[str, ...]
+    sha256: str
+
+    def image(self, flat: Float[Tensor, "numbers"]) -> Float[Tensor, "*shape"]:
+        """The model's input, given in its own order (as in VNN-LIB), as an image of the graph."""
+        ordered = flat if self.layout is None else flat[torch.from_numpy(self.layout)]
+        return ordered.reshape(self.graph.input_shape)
+
+    def flat(self, image: Float[Tensor, "*shape"]) -> Float[Tensor, "numbers"]:
+        """The inverse of `image`."""
+        return _unordered(image[None], self.layout)[0]
+
+
+def load_onnx(path: Path) -> OnnxNetwork:
+    """Read an ONNX model with one input and one output vector (opset 7 to current).
+
+    A trailing Softmax is dropped, from the model that replays witnesses too: it keeps the order of the scores.
+    InputError, one line, for a missing `onnx` package, a damaged file, an operator without a rule (named), weights that
+    are not finite (named).
+    """
+    data = read_bytes(path, "an .onnx file")
+    try:
+        import onnx
+        from onnx.external_data_helper import load_external_data_for_model
+    except ImportError as error:
+        raise InputError(f"reading {path} needs the onnx package; pip install 'aureole[onnx]'") from error
+    try:
+        model = onnx.load_model_from_string(data)
+        load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # protobuf, onnx's checker and the file system each raise their own kinds
+        raise InputError(f"{path} is not a readable ONNX model ({_line(error)}); export it again") from error
+    try:
+        return _import(model, hashlib.sha256(data).hexdigest())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _import(model: "onnx.ModelProto", sha256: str) -> OnnxNetwork:
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST_OPSET:
+        raise InputError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer one")
+    constants = _initializers(model)
+    name, shape, dtype = _input(model, constants)
+    if len(model.graph.output) != 1:
+        raise InputError(f"the model has {len(model.graph.output)} outputs; it must have one vector of scores")
+    notes = _drop_softmax(model, opset)
+    size = math.prod(shape)
+    first = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+    builder = Builder([Node(Input(), (), tuple(first), name)])
+    builder.values[name] = builder.whole(0, shape)
+    with np.errstate(all="ignore"):  # `check_finite` names the layer
+        for node in model.graph.node:
+            _step(node, opset, builder, constants)
+    wanted = model.graph.output[0].name
+    if wanted not in builder.values:
+        raise InputError(f"the output {wanted} does not depend on the input")
+    scores = builder.values[wanted]
+    end = builder.laid_out(scores, (scores.order.size,), "output")
+    nodes = builder.nodes[: end + 1] if end else [*builder.nodes, Node(Reshape(), (0,), (size,), "output")]
+    source = OnnxModel.load(
+        model.SerializeToString(), name, shape, np.float32 if dtype == torch.float32 else np.float64, builder.layout
+    )
+    graph = Graph(without_unread(nodes), source, torch.float64 if source is None else dtype)
+    check_finite(graph)
+    return OnnxNetwork(graph, shape, builder.layout, notes, sha256)
+
+
+def _initializers(model: "onnx.ModelProto") -> dict[str, NDArray[Any]]:
+    from onnx import numpy_helper
+
+    if model.graph.sparse_initializer:
+        raise InputError("sparse weights are not supported; export them dense")
+    try:
+        return {str(tensor.name): numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except Exception as error:
+        raise InputError(f"a stored tensor is damaged ({_line(error)}); export the model again") from error
+
+
+def _input(model: "onnx.ModelProto", constants: Mapping[str, Any]) -> tuple[str, tuple[int, ...], torch.dtype]:
+    """Name, shape (unknown axes are 1: one image) and dtype of the only input."""
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    if len(inputs) != 1:
+        raise InputError(f"the model has {len(inputs)} inputs; it must have one")
+    tensor = inputs[0].type.tensor_type
+    if tensor.elem_type not in _DTYPES:
+        raise InputError(f"the input {inputs[0].name} is not float32 or float64; export the model so")
+    shape = tuple(int(d.dim_value) or 1 for d in tensor.shape.dim)
+    open_axes = [i for i, d in enumerate(tensor.shape.dim) if i and not d.dim_value]
+    if open_axes or not shape:
+        raise InputError(f"the size of axis {open_axes} of the input {inputs[0].name} is open; export it with a size")
+    return str(inputs[0].name), shape, _DTYPES[tensor.elem_type]
+
+
+def _drop_softmax(model: "onnx.ModelProto", opset: int) -> tuple[str, ...]:
+    """Let the model end before a trailing Softmax over its scores."""
+    last = next((n for n in model.graph.node if model.graph.output[0].name in n.output), None)
+    if last is None or last.op_type not in ("Softmax", "LogSoftmax"):
+        return ()
+    axis = next((a.i for a in last.attribute if a.name == "axis"), -1 if opset >= _FIRST_OPSET_WITH_AXES else 1)
+    if axis not in (-1, 1):
+        raise InputError(f"node {_name(last)} ({last.op_type}): a softmax over axis {axis} is not supported")
+    model.graph.output[0].name = last.input[0]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.node.remove(last)
+    return (f"the trailing {last.op_type} was dropped: scores are logits",)
+
+
+def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[str, NDArray[Any]]) -> None:
+    """One operator: computed now where it is constant, else added to the graph."""
+    from onnx import helper
+
+    name, kind = _name(node), str(node.op_type)
+    try:
+        arguments: list[Argument] = [
+            None if not i else builder.values[i] if i in builder.values else constants[i] for i in node.input
+        ]
+        computed = [a for a in arguments if isinstance(a, Value)]
+        if node.domain not in ("", "ai.onnx"):
+            raise InputError(f"node {name} ({node.domain}.{kind}): operators outside ONNX itself are not supported")
+        if kind == "Shape" and computed:
+            arguments, computed = [np.empty(computed[0].order.shape)], []
+        if not computed:
+            constants |= dict(zip(node.output, _evaluate(node, opset, arguments), strict=False))
+        elif kind in MOVES:
+            if len(computed) > 1 or arguments[0] is not computed[0]:
+                raise InputError(f"node {name} ({kind}): its shape or indices are computed from the image")
+            builder.values |= dict(zip(node.output, _moved(node, opset, arguments), strict=False))
+        elif kind in ("Dropout", "Cast"):
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            if kind == "Cast" and attributes.get("to") not in _DTYPES:
+                raise InputError(f"node {name} (Cast): rounding of computed values is not supported")
+            if kind == "Dropout" and any(isinstance(a, np.ndarray) and a.any() for a in arguments[2:]):
+                raise InputError(f"node {name} (Dropout) drops values in inference too; export it for inference")
+            builder.values[node.output[0]] = computed[0]
+        elif kind in OPERATORS:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            builder.values[node.output[0]] = OPERATORS[kind](Call(name, kind, arguments, attributes, builder))
+        else:
+            known = ", ".join(sorted({*OPERATORS, *MOVES, "Cast", "Dropout"}))
+            raise InputError(f"node {name}: operator {kind} is not supported; supported: {known}")
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"node {name} ({kind}) cannot be read ({_line(error)}); export the model again") from error
+
+
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What numpy, torch and onnx raise when a node's attributes and shapes do not fit each other."""
+
+
+def _evaluate(node: "onnx.NodeProto", opset: int, arguments: list[Any]) -> list[NDArray[Any]]:
+    """The node's value on arrays, by ONNX's reference implementation."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    if node.op_type in ("Squeeze", "Unsqueeze") and opset < _FIRST_OPSET_WITH_AXES and node.attribute:
+        axes = helper.get_attribute_value(node.attribute[0])  # the evaluator knows only the newer form: axes as input
+        node, opset = helper.make_node(node.op_type, [node.input[0], "axes"], node.output), _FIRST_OPSET_WITH_AXES
+        arguments = [arguments[0], np.array(axes, dtype=np.int64)]
+    feeds = {name: value for name, value in zip(node.input, arguments, strict=True) if name}
+    return list(ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds))
+
+
+def _moved(node: "onnx.NodeProto", opset: int, arguments: list[Any]) -> list[Value]:
+    """What a moving operator does to the positions, and to the pending steps."""
+    value = arguments[0]
+    orders = _evaluate(node, opset, [value.order, *arguments[1:]])
+    if value.plain:
+        return [replace(value, order=order) for order in orders]
+    scales, shifts = (_evaluate(node, opset, [part, *arguments[1:]]) for part in (value.scale, value.shift))
+    return [Value(value.node, *parts) for parts in zip(orders, scales, shifts, strict=True)]
+
+
+def _unordered(
+    images: Float[Tensor, "batch *shape"], layout: NDArray[np.int64] | None
+) -> Float[Tensor, "batch numbers"]:
+    flat = images.flatten(1)
+    return flat if layout is None else torch.zeros_like(flat).index_copy(1, torch.from_numpy(layout), flat)
+
+
+def _name(node: "onnx.NodeProto") -> str:
+    return str(node.name or (node.output[0] if node.output else "without a name"))
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

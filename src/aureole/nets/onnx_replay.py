@@ -1,0 +1,59 @@
+"""The original ONNX model as a function. The one door to `onnxruntime`, an extra: `pip install aureole[onnx]`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aureole.core.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel:
+    """Scores of images by onnxruntime, in the model's own precision; independent of `core.Graph`.
+
+    Images arrive in float64 and are cast to the model's dtype: exact for a witness, which `verify` picks among the
+    numbers of that dtype (`Graph.precision`), wherever the region holds one.
+    """
+
+    session: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    layout: NDArray[np.int64] | None
+
+    @classmethod
+    def load(
+        cls, model: bytes, name: str, shape: tuple[int, ...], dtype: Any, layout: NDArray[np.int64] | None
+    ) -> "OnnxModel | None":
+        """A session on one thread; None without onnxruntime, InputError when it refuses the model."""
+        try:
+            import onnxruntime
+        except ImportError:
+            return None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # it writes to standard error otherwise
+        # no fusing across layers: it changes the arithmetic that the file describes
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen kinds of its own
+            reason = str(error).strip().splitlines()[0][:160]
+            raise InputError(f"onnxruntime refuses the model ({reason}); export it again") from error
+        return cls(session, name, shape, dtype, layout)
+
+    def __call__(self, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch classes"]:
+        """Scores in the dtype of the images, one image at a time: a model may be exported for a batch of 1."""
+        flat = images.detach().cpu().flatten(1)
+        if self.layout is not None:
+            flat = torch.zeros_like(flat).index_copy(1, torch.from_numpy(self.layout), flat)
+        scores = [
+            torch.from_numpy(np.asarray(self.session.run(None, {self.name: x.reshape(self.shape)})[0])).flatten()
+            for x in flat.numpy().astype(self.dtype)
+        ]
+        return torch.stack(scores).to(images)

@@ -1,0 +1,233 @@
+"""VNN-LIB 1.0: a property of a network as boxes of inputs and, for each, what makes an output unsafe.
+
+Inputs are X_0, X_1, …, outputs Y_0, Y_1, …, both in row-major order. Assertions say what a counterexample looks like:
+the property holds (`unsat`) when no input satisfies them all. Comparisons may be strict or not: both are read as not
+strict, so a tie counts as a counterexample, as everywhere in this package.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import InputError
+from aureole.verify.sexpr import Group, Word, parse
+
+MOST_DISJUNCTS = 20_000
+"""So many alternatives may come out of nested and / or."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unsafe:
+    """A conjunction over the outputs: unsafe where `rows @ y + constants <= 0` in every row."""
+
+    rows: Float[Tensor, "rows outputs"]
+    constants: Float[Tensor, "rows"]
+
+    def holds(self, y: Float[Tensor, "outputs"]) -> bool:
+        """Whether y is unsafe by this conjunction."""
+        return bool((self.rows @ y + self.constants <= 0).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A box of inputs, `lower <= x <= upper`, and the conjunctions of which none may hold for its outputs."""
+
+    lower: Float[Tensor, "inputs"]
+    upper: Float[Tensor, "inputs"]
+    unsafe: tuple[Unsafe, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Property:
+    """What a VNN-LIB file says; without cases no input can satisfy it."""
+
+    inputs: int
+    outputs: int
+    cases: tuple[Case, ...]
+
+    def violated(self, x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> bool:
+        """Whether input x with output y is a counterexample."""
+        return any(
+            bool(((case.lower <= x) & (x <= case.upper)).all()) and any(unsafe.holds(y) for unsafe in case.unsafe)
+            for case in self.cases
+        )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """`sum of factors * variables + constant`; as a condition: that this is <= 0."""
+
+    factors: Mapping[str, float]
+    constant: float
+    line: int
+
+    def plus(self, other: "_Sum", sign: float) -> "_Sum":
+        factors = dict(self.factors)
+        for name, factor in other.factors.items():
+            factors[name] = factors.get(name, 0.0) + sign * factor
+        return _Sum({n: f for n, f in factors.items() if f != 0}, self.constant + sign * other.constant, self.line)
+
+    def times(self, factor: float) -> "_Sum":
+        return _Sum(
+            {n: factor * f for n, f in self.factors.items() if factor * f != 0}, factor * self.constant, self.line
+        )
+
+
+_Conjunction = tuple[_Sum, ...]
+_VARIABLE = re.compile(r"[XY]_(0|[1-9]\d*)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_IGNORED = ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit")
+
+
+def read_vnnlib(text: str) -> Property:
+    """Read a property; InputError, one line with the line's number, for what is not VNN-LIB or not supported.
+
+    Supported: declare-const of X_i and Y_j, assert of <=, >=, <, >, = under any nesting of and / or, linear arithmetic.
+    Not supported: conditions that relate several inputs, or inputs and outputs (an input condition is a box).
+    """
+    declared: dict[str, int] = {}
+    always: list[_Sum] = []
+    choices: list[list[_Conjunction]] = []
+    for group in parse(text):
+        match group.head:
+            case "declare-const" | "declare-fun":
+                _declare(group, declared)
+            case "assert":
+                found = _formula(_arguments(group, 1)[0], declared)
+                if len(found) == 1:
+                    always += found[0]
+                else:
+                    choices.append(found)
+            case head if head not in _IGNORED:
+                raise InputError(f"line {group.line}: {head or 'an empty list'} is not known; expected assert")
+    inputs, outputs = (sum(name[0] == kind for name in declared) for kind in "XY")
+    if not inputs or not outputs or any(int(n[2:]) >= (inputs if n[0] == "X" else outputs) for n in declared):
+        raise InputError(f"{inputs} inputs and {outputs} outputs are declared; declare X_0, X_1, … and Y_0, … in full")
+    if math.prod(len(choice) for choice in choices) > MOST_DISJUNCTS:
+        raise InputError(f"the property has more than {MOST_DISJUNCTS} alternatives; split it")
+    return _property(inputs, outputs, always, itertools.product(*choices))
+
+
+def _declare(group: Group, declared: dict[str, int]) -> None:
+    words = [item.text for item in group.items if isinstance(item, Word)]
+    if len(words) != 3 or words[2] != "Real":
+        raise InputError(f"line {group.line}: a variable is declared as (declare-const X_0 Real)")
+    if not _VARIABLE.fullmatch(words[1]):
+        raise InputError(f"line {group.line}: variable {words[1][:40]!r} is neither an input X_i nor an output Y_j")
+    if words[1] in declared:
+        raise InputError(f"line {group.line}: {words[1]} is declared twice (first on line {declared[words[1]]})")
+    declared[words[1]] = group.line
+
+
+def _arguments(group: Group, count: int) -> tuple[Word | Group, ...]:
+    if len(group.items) != count + 1:
+        raise InputError(f"line {group.line}: {group.head} takes {count} arguments, not {len(group.items) - 1}")
+    return group.items[1:]
+
+
+def _formula(item: Word | Group, declared: Mapping[str, int]) -> list[_Conjunction]:
+    """The formula as a disjunction of conjunctions."""
+    if isinstance(item, Word):
+        raise InputError(f"line {item.line}: {item.text[:40]!r} is not a condition")
+    match item.head:
+        case "and":
+            parts = [_formula(part, declared) for part in item.items[1:]]
+            if math.prod(len(part) for part in parts) > MOST_DISJUNCTS:
+                raise InputError(f"line {item.line}: more than {MOST_DISJUNCTS} alternatives; split the property")
+            return [tuple(itertools.chain(*choice)) for choice in itertools.product(*parts)]
+        case "or":
+            return [conjunction for part in item.items[1:] for conjunction in _formula(part, declared)]
+        case "<=" | "<" | ">=" | ">" | "=":
+            left, right = (_sum(side, declared) for side in _arguments(item, 2))
+            below, above = left.plus(right, -1.0), right.plus(left, -1.0)
+            return [{"<": (below,), ">": (above,), "=": (below, above)}[item.head[0]]]
+    raise InputError(f"line {item.line}: {item.head or 'a list'} is not a condition; expected <=, >=, and, or")
+
+
+def _sum(item: Word | Group, declared: Mapping[str, int]) -> _Sum:
+    if isinstance(item, Word):
+        if item.text in declared:
+            return _Sum({item.text: 1.0}, 0.0, item.line)
+        if _NUMBER.fullmatch(item.text) and math.isfinite(float(item.text)):
+            return _Sum({}, float(item.text), item.line)
+        raise InputError(f"line {item.line}: {item.text[:40]!r} is neither a number nor a declared variable")
+    parts = [_sum(part, declared) for part in item.items[1:]]
+    if parts:
+        match item.head:
+            case "+":
+                return _reduce(parts, lambda a, b: a.plus(b, 1.0))
+            case "-":
+                return parts[0].times(-1.0) if len(parts) == 1 else _reduce(parts, lambda a, b: a.plus(b, -1.0))
+            case "*":
+                return _reduce(parts, _product)
+    raise InputError(f"line {item.line}: {item.head or 'a list'} is not linear arithmetic; expected +, - or *")
+
+
+def _reduce(parts: list[_Sum], step: Callable[[_Sum, _Sum], _Sum]) -> _Sum:
+    total = parts[0]
+    for part in parts[1:]:
+        total = step(total, part)
+    return total
+
+
+def _product(a: _Sum, b: _Sum) -> _Sum:
+    if a.factors and b.factors:
+        raise InputError(f"line {a.line}: a product of two variables is not linear")
+    return a.times(b.constant) if not b.factors else b.times(a.constant)
+
+
+def _property(inputs: int, outputs: int, always: list[_Sum], choices: Iterable[tuple[_Conjunction, ...]]) -> Property:
+    first: tuple[list[float], list[float]] = ([-math.inf] * inputs, [math.inf] * inputs)
+    rest = [s for s in always if not _narrow(first, s)]
+    boxes: dict[tuple[tuple[float, ...], ...], list[Unsafe]] = {}
+    for choice in choices:
+        box = (list(first[0]), list(first[1]))
+        conditions = [s for s in itertools.chain(rest, *choice) if not _narrow(box, s)]
+        if any(not s.factors and s.constant > 0 for s in conditions):
+            continue  # a condition without variables that does not hold
+        if all(low <= high for low, high in zip(*box, strict=True)):
+            key = (tuple(box[0]), tuple(box[1]))
+            boxes.setdefault(key, []).append(_unsafe([s for s in conditions if s.factors], outputs))
+    for low, high in boxes:
+        for i, ends in enumerate(zip(low, high, strict=True)):
+            if not all(map(math.isfinite, ends)):
+                raise InputError(f"input X_{i} has no {'lower' if ends[0] == -math.inf else 'upper'} limit; assert one")
+    cases = (Case(_tensor(low), _tensor(high), tuple(unsafe)) for (low, high), unsafe in boxes.items())
+    return Property(inputs, outputs, tuple(cases))
+
+
+def _narrow(box: tuple[list[float], list[float]], condition: _Sum) -> bool:
+    """Apply a condition on one input to the box; False when it is about outputs (or nothing)."""
+    among_inputs = [name for name in condition.factors if name[0] == "X"]
+    if not among_inputs:
+        return False
+    if len(condition.factors) > 1:
+        raise InputError(
+            f"line {condition.line}: a condition relates {', '.join(list(condition.factors)[:3])}; "
+            "only limits of single inputs are supported"
+        )
+    ((name, factor),) = condition.factors.items()
+    i, end = int(name[2:]), -condition.constant / factor
+    if factor > 0:
+        box[1][i] = min(box[1][i], end)
+    else:
+        box[0][i] = max(box[0][i], end)
+    return True
+
+
+def _unsafe(conditions: list[_Sum], outputs: int) -> Unsafe:
+    rows = torch.zeros(max(1, len(conditions)), outputs, dtype=torch.float64)  # no condition: 0 <= 0 always holds
+    for row, condition in zip(rows, conditions, strict=False):
+        for name, factor in condition.factors.items():
+            row[int(name[2:])] = factor
+    return Unsafe(rows, _tensor([condition.constant for condition in conditions] or [0.0]))
+
+
+def _tensor(values: Iterable[float]) -> Float[Tensor, "values"]:
+    return torch.tensor(list(values), dtype=torch.float64)

@@ -1,0 +1,322 @@
+"""Every imported graph against onnxruntime on random inputs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx_models import Step, array, chain
+
+from aureole.core import InputError
+from aureole.core.graph import Conv, Linear
+from aureole.nets import OnnxNetwork, load, load_onnx
+
+RNG = np.random.default_rng(0)
+F32 = np.float32
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def a(*shape: int) -> np.ndarray:
+    return array(RNG, *shape)
+
+
+def agree(network: OnnxNetwork, tolerance: float = 2e-5, count: int = 6) -> float:
+    """The largest difference to onnxruntime; the scores must vary, or the comparison says nothing."""
+    g = torch.Generator().manual_seed(1)
+    images = torch.randn(count, *network.graph.input_shape, generator=g).to(torch.float64)
+    with torch.no_grad():
+        ours, theirs = network.graph(images), network.graph.source(images)
+    assert ours.shape == theirs.shape == (count, network.graph.classes)
+    assert float(theirs.std(0).max()) > 1e-3
+    assert float((ours - theirs).abs().max()) <= tolerance * max(1.0, float(theirs.abs().max()))
+
+
+RELU: Step = ("Relu", [None], {})
+FLAT: Step = ("Flatten", [None], {})
+
+
+def step(kind: str, *stored: np.ndarray, **attributes: object) -> Step:
+    """An operator that reads the step before it and stored arrays."""
+    return kind, [None, *stored], attributes
+
+
+IMAGE = [1, 2, 6, 5]
+CONV = step("Conv", a(4, 2, 3, 3), a(4))
+BN = [np.abs(a(4)), a(4), a(4), np.abs(a(4)) + 0.1]
+CASES = {
+    "mlp": ([1, 5], [step("Gemm", a(5, 7), a(7)), RELU, step("Gemm", a(3, 7), transB=1, alpha=0.5)]),
+    "gemm-beta": ([1, 5], [step("Gemm", a(5, 3), a(1, 3), beta=2.0, alpha=-1.5)]),
+    "open-batch": (["N", 5], [step("MatMul", a(5, 7)), step("Add", a(7)), RELU, step("MatMul", a(7, 3))]),
+    "no-batch": ([4], [step("MatMul", a(4, 3)), RELU]),
+    "weights-left": ([1], [("MatMul", [a(2, 1), None], {}), step("Add", a(2)), RELU, ("MatMul", [a(3, 2), None], {})]),
+    "weights-left-columns": ([3, 1], [("MatMul", [a(4, 3), None], {}), RELU, ("MatMul", [a(2, 4), None], {})]),
+    "matmul-per-row": ([1, 3, 4], [step("MatMul", a(4, 2)), step("Add", a(2)), RELU, FLAT, step("MatMul", a(6, 2))]),
+    "acasxu": (
+        [1, 1, 1, 5],
+        [step("Sub", a(1, 1, 1, 5)), step("Flatten", axis=1), step("MatMul", a(5, 4)), ("Add", [a(4), None], {})],
+    ),
+    "conv": (IMAGE, [CONV, RELU, FLAT]),
+    "conv-no-bias": (IMAGE, [step("Conv", a(4, 2, 3, 2), strides=[2, 1], pads=[1, 2, 1, 2])]),
+    "conv-asymmetric": (IMAGE, [step("Conv", a(3, 2, 3, 3), a(3), pads=[0, 1, 2, 0], strides=[2, 2])]),
+    "conv-asymmetric-dilated": (IMAGE, [step("Conv", a(3, 2, 2, 2), a(3), pads=[0, 2, 2, 0], dilations=[2, 2])]),
+    "conv-same-upper": (IMAGE, [step("Conv", a(3, 2, 4, 2), a(3), auto_pad="SAME_UPPER", strides=[2, 2])]),
+    "conv-same-lower": (IMAGE, [step("Conv", a(3, 2, 4, 2), a(3), auto_pad="SAME_LOWER")]),
+    "conv-valid": (IMAGE, [step("Conv", a(3, 2, 2, 2), auto_pad="VALID")]),
+    "conv-groups": (IMAGE, [step("Conv", a(4, 1, 3, 3), a(4), group=2, dilations=[2, 1])]),
+    "conv-1d": (
+        [1, 3, 9],
+        [
+            step("Conv", a(4, 3, 3), a(4), pads=[1, 1], strides=[2]),
+            RELU,
+            step("MaxPool", kernel_shape=[2], strides=[2]),
+            FLAT,
+            step("MatMul", a(8, 3)),
+        ],
+    ),
+    "normalised": (IMAGE, [step("Sub", a(1, 2, 1, 1)), step("Div", np.abs(a(2, 1, 1)) + 0.5), CONV]),
+    "normalised-padded": (
+        IMAGE,
+        [
+            step("Sub", a(1, 2, 1, 1)),
+            ("Mul", [np.full(1, 2, F32), None], {}),
+            step("Conv", a(4, 2, 3, 3), a(4), pads=[1, 1, 1, 1]),
+        ],
+    ),
+    "normalised-groups": (
+        IMAGE,
+        [step("Sub", a(1, 2, 1, 1)), step("Mul", a(1, 2, 1, 1)), step("Conv", a(4, 1, 3, 3), a(4), group=2)],
+    ),
+    "mean-image": (IMAGE, [step("Sub", a(*IMAGE)), CONV]),
+    "batch-norm": (IMAGE, [CONV, step("BatchNormalization", *BN, epsilon=1e-3), RELU]),
+    "batch-norm-first": (IMAGE, [("BatchNormalization", [None, *(p[:2] for p in BN)], {}), RELU, CONV]),
+    "batch-norm-vector": ([1, 4], [RELU, step("BatchNormalization", *BN), step("MatMul", a(4, 3))]),
+    "max-pool": (IMAGE, [CONV, RELU, step("MaxPool", kernel_shape=[2, 2], strides=[2, 2])]),
+    "max-pool-overlap": (IMAGE, [step("MaxPool", kernel_shape=[3, 3], strides=[2, 1], pads=[1, 1, 1, 1])]),
+    "max-pool-scaled": (IMAGE, [step("Mul", a(2, 1, 1)), step("MaxPool", kernel_shape=[2, 2])]),
+    "max-pool-idle-pad": (IMAGE, [step("MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 0])]),
+    "average-pool": (IMAGE, [step("AveragePool", kernel_shape=[3, 2], strides=[2, 1]), RELU]),
+    "average-pool-padded": (IMAGE, [step("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])]),
+    "average-pool-counted": (IMAGE, [step("AveragePool", kernel_shape=[3, 3], pads=[1, 0, 1, 0], count_include_pad=1)]),
+    "global-average": (
+        IMAGE,
+        [CONV, RELU, step("GlobalAveragePool"), step("Squeeze", ints(2, 3)), step("MatMul", a(4, 3))],
+    ),
+    "residual": (IMAGE, [step("Conv", a(2, 2, 3, 3), a(2), pads=[1, 1, 1, 1]), RELU, step("Add", "x"), RELU]),
+    "residual-sub": ([1, 4], [step("MatMul", a(4, 4)), RELU, ("Sub", ["x", None], {}), RELU]),
+    "residual-broadcast": ([1, 4], [step("MatMul", a(4, 1)), RELU, step("Add", "x")]),
+    "residual-batch-norm": (
+        IMAGE,
+        [
+            step("Conv", a(2, 2, 1, 1)),
+            ("BatchNormalization", [None, *(p[:2] for p in BN)], {}),
+            ("Add", ["x", None], {}),
+            RELU,
+            step("Add", "t1"),
+        ],
+    ),
+    "twice": ([1, 3], [("Add", ["x", "x"], {}), RELU, step("MatMul", a(3, 2))]),
+    "leaky": ([1, 4], [step("MatMul", a(4, 5)), step("LeakyRelu", alpha=0.2), step("MatMul", a(5, 3))]),
+    "leaky-conv": (IMAGE, [CONV, step("LeakyRelu"), FLAT, step("MatMul", a(48, 3))]),
+    "channels-last": (
+        [1, 6, 5, 2],
+        [
+            step("Transpose", perm=[0, 3, 1, 2]),
+            CONV,
+            RELU,
+            step("Transpose", perm=[0, 2, 3, 1]),
+            step("Reshape", ints(-1, 48)),
+            step("MatMul", a(48, 3)),
+        ],
+    ),
+    "channels-last-normalised": (
+        [1, 6, 5, 2],
+        [step("Sub", a(2)), step("Transpose", perm=[0, 3, 1, 2]), step("Conv", a(4, 2, 3, 3), a(4), pads=[1, 1, 1, 1])],
+    ),
+    "channels-last-read-twice": (
+        [1, 6, 5, 2],
+        [
+            step("Transpose", perm=[0, 3, 1, 2]),
+            step("Conv", a(2, 2, 1, 1)),
+            RELU,
+            step("Transpose", perm=[0, 2, 3, 1]),
+            step("Add", "x"),
+            RELU,
+        ],
+    ),
+    "transposed-between-convs": (
+        IMAGE,
+        [CONV, RELU, step("Transpose", perm=[0, 1, 3, 2]), step("Conv", a(2, 4, 2, 3))],
+    ),
+    "moves": (
+        [1, 2, 6],
+        [
+            step("Unsqueeze", ints(0)),
+            step("Squeeze", ints(0)),
+            step("Reshape", ints(0, 3, -1)),
+            step("Transpose", perm=[0, 2, 1]),
+            step("Mul", a(4, 3)),
+            step("Slice", ints(1), ints(3), ints(1)),
+            step("Identity"),
+            RELU,
+            FLAT,
+        ],
+    ),
+    "gathered": ([1, 6], [step("Mul", a(6)), step("Gather", ints(5, 0, 0, 2), axis=1), RELU]),
+    "shape-computed": (
+        ["N", 2, 3],
+        [
+            ("Shape", ["x"], {}),
+            step("Gather", ints(0), axis=0),
+            step("Concat", ints(-1), axis=0),
+            ("Reshape", ["x", "t2"], {}),
+            step("MatMul", a(6, 3)),
+        ],
+    ),
+    "constants-computed": (
+        [1, 3],
+        [
+            ("Cast", [np.arange(6).reshape(3, 2)], {"to": 1}),
+            step("Mul", np.array(0.25, F32)),
+            ("MatMul", ["x", "t1"], {}),
+            step("Dropout"),
+            RELU,
+        ],
+    ),
+    "nothing": ([1, 3], [step("Identity")]),
+    "scaled-scores": ([1, 3], [RELU, step("Mul", a(3))]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name, tmp_path):
+    shape, steps = CASES[name]
+    agree(load_onnx(chain(tmp_path / "net.onnx", shape, steps)))
+
+
+@pytest.mark.parametrize("opset", [8, 11, 12, 13, 21])
+def test_opsets(opset, tmp_path):
+    axes = ("Unsqueeze", [None], {"axes": [0]}) if opset < 13 else ("Unsqueeze", [None, ints(0)], {})
+    steps = [axes, CONV, ("Relu", [None], {}), ("Dropout", [None], {}), ("Flatten", [None], {})]
+    agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE[1:], steps, opset=opset)))
+
+
+def test_double_models_are_replayed_in_double(tmp_path):
+    steps = [("MatMul", [None, a(4, 3).astype(np.float64)], {}), ("Relu", [None], {})]
+    network = load_onnx(chain(tmp_path / "net.onnx", [1, 4], steps, dtype=onnx.TensorProto.DOUBLE))
+    assert network.graph.precision == torch.float64
+    agree(network, 1e-14)
+
+
+def test_a_trailing_softmax_is_dropped_with_a_note(tmp_path):
+    path = chain(tmp_path / "net.onnx", [1, 4], [("MatMul", [None, a(4, 3)], {}), ("Softmax", [None], {"axis": 1})])
+    network = load_onnx(path)
+    assert network.notes == ("the trailing Softmax was dropped: scores are logits",)
+    agree(network)
+
+
+def test_biases_and_batch_norms_leave_no_layer_of_their_own(tmp_path):
+    shape, steps = CASES["batch-norm"]
+    ops = [node.op for node in load_onnx(chain(tmp_path / "net.onnx", shape, steps)).graph.nodes]
+    assert sum(isinstance(op, Conv | Linear) for op in ops) == 1
+
+
+def test_channels_last_images(tmp_path):
+    network = load_onnx(chain(tmp_path / "net.onnx", *CASES["channels-last"]))
+    assert network.input_shape == (1, 6, 5, 2) and network.graph.input_shape == (2, 6, 5)
+    flat = torch.arange(60, dtype=torch.float64)
+    image = network.image(flat)
+    assert torch.equal(image, flat.reshape(6, 5, 2).permute(2, 0, 1))
+    assert torch.equal(network.flat(image), flat)
+
+
+def test_load_by_path(tmp_path):
+    network = load(str(chain(tmp_path / "small.onnx", *CASES["mlp"])))
+    assert (network.name, network.arch, network.classes, network.input_shape) == ("small", "onnx", 3, (5,))
+    assert len(network.sha256) == 64
+
+
+REFUSED = {
+    "operator": ([1, 3], [("Erf", [None], {})], "node Erf0: operator Erf is not supported"),
+    "product": ([1, 3], [("Mul", ["x", "x"], {})], "node Mul0 (Mul): its input 1 is computed"),
+    "quotient": ([1, 3], [("Div", [a(3), None], {})], "node Div0 (Div): its input 0 is not computed"),
+    "matrices": ([1, 3], [("MatMul", ["x", "x"], {})], "node MatMul0 (MatMul)"),
+    "reshape": ([1, 4], [("Reshape", [None, ints(1, 3)], {})], "node Reshape0 (Reshape) cannot be read"),
+    "missing": ([1, 4], [("Add", [None, "nobody"], {})], "node Add0 (Add) cannot be read"),
+    "dropout": ([1, 3], [step("Dropout", np.array(0.5, F32), np.array(True))], "drops values in inference"),
+    "pool": (IMAGE, [("MaxPool", [None], {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]})], "padding 0 before and 1"),
+    "dilated": (IMAGE, [("Conv", [None, a(2, 2, 2, 2)], {"dilations": [2, 2], "pads": [0, 0, 1, 0]})], "dilation 2"),
+    "batch": ([2, 2, 6, 5], [CONV], "its input has shape (2, 2, 6, 5)"),
+    "open": ([1, "n"], [("Relu", [None], {})], "is open"),
+    "nan": ([1, 3], [("MatMul", [None, np.full((3, 2), np.nan, F32)], {})], "MatMul0.weight holds NaN"),
+    "division": ([1, 3], [("Div", [None, np.zeros(3, F32)], {}), ("Relu", [None], {})], "holds NaN or infinite"),
+    "constant": ([1, 3], [("Relu", [a(1, 3)], {})], "does not depend on the input"),
+    "pad": (IMAGE, [("Pad", [None, ints(0, 0, 1, 1, 0, 0, 1, 1)], {})], "operator Pad is not supported"),
+    "softmax-axis": (IMAGE, [("Softmax", [None], {"axis": 2})], "a softmax over axis 2"),
+    "softmax-inside": ([1, 3], [("Softmax", [None], {}), ("Relu", [None], {})], "operator Softmax is not supported"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(name, tmp_path):
+    shape, steps, words = REFUSED[name]
+    with pytest.raises(InputError) as caught:
+        load_onnx(chain(tmp_path / "net.onnx", shape, steps))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
+def test_damaged_files(tmp_path, place, byte, cut):
+    good = chain(tmp_path / "good.onnx", *CASES["conv-1d"]).read_bytes()
+    place %= len(good)
+    bad = good[:place] if cut else good[:place] + bytes([byte]) + good[place + 1 :]
+    (tmp_path / "bad.onnx").write_bytes(bad)
+    try:
+        network = load_onnx(tmp_path / "bad.onnx")
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:  # the damage changed a weight or a name: still the same function as onnxruntime's
+        images = torch.zeros(1, *network.graph.input_shape, dtype=torch.float64)
+        ours, theirs = network.graph(images), network.graph.source(images)
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_without_the_package(tmp_path):
+    path = chain(tmp_path / "net.onnx", *CASES["mlp"])
+    code = (
+        "import sys; sys.modules['onnx'] = None\n"
+        "from pathlib import Path; from aureole.core import InputError; from aureole.nets import load_onnx\n"
+        f"try: load_onnx(Path({str(path)!r}))\nexcept InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'aureole[onnx]'" in done.stdout and done.stdout.count("\n") == 1
+
+
+@pytest.mark.shared
+def test_networks_of_the_data_folder(data_root):
+    paths = sorted(data_root.glob("marvel/models/*.onnx")) + sorted(data_root.glob("vnnlib/**/*.onnx"))
+    assert len(paths) > 20
+    for path in paths:
+        network = load_onnx(path)
+        images = torch.rand(4, *network.graph.input_shape, generator=torch.Generator().manual_seed(0)).double()
+        with torch.no_grad():
+            ours, theirs = network.graph(images), network.graph.source(images)
+        assert float((ours - theirs).abs().max()) <= 2e-5 * max(1.0, float(theirs.abs().max())), path
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["MNIST1", "MNIST2", "MNIST3"])
+def test_mnist_networks_know_their_digits(data_root, name):
+    network = load_onnx(data_root / "marvel" / "models" / f"{name}.onnx")
+    with np.load(data_root / "marvel" / "data" / "mnist_test.npz") as stored:
+        images, labels = torch.from_numpy(stored["images"] / 255), torch.from_numpy(stored["labels"])
+    images = images.reshape(-1, *network.graph.input_shape)
+    with torch.no_grad():
+        assert float((network.graph(images).argmax(1) == labels).float().mean()) > 0.9

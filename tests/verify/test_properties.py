@@ -1,0 +1,105 @@
+"""decide(): specs with constants, several boxes, witnesses in float32; against brute force on tiny networks."""
+
+import math
+
+import pytest
+import torch
+from brute_force import least_margin
+
+from aureole.core import Budget, Region, Rows, Verdict
+from aureole.verify import Decision, Portfolio, Property, decide, prove
+from aureole.verify.properties import specs
+from aureole.verify.split import Split
+from aureole.verify.vnnlib import Case, Unsafe
+from nets_zoo import F64, Sketch, draw, seeded
+from provers import PORTFOLIOS, complaint
+
+
+def tiny(n):
+    g = seeded(n)
+    return Sketch((1, 1, 3), g).flat().linear(3 + n % 5).relu().linear(3).graph(), g
+
+
+@pytest.mark.parametrize("n", range(24))
+@pytest.mark.parametrize("portfolio", PORTFOLIOS)
+def test_rows_with_constants(n, portfolio):
+    graph, g = tiny(n)
+    rows, constants = draw(g, 2 + n % 3, 3), draw(g, 2 + n % 3)
+    nth = 1 + n % len(rows)
+    region = Region.ball(torch.rand(1, 1, 3, generator=g, dtype=F64), (0.2, 0.5, 1.0)[n % 3])
+    least = least_margin(graph, region, rows, constants, nth)
+    wanted = (0.02, -0.02, 0.0005, -0.0005)[n % 4]
+    spec = Rows(rows, constants + wanted - least, nth)  # every row gains the same, and so does the margin
+    answer = prove(graph, region, spec, PORTFOLIOS[portfolio], budget=Budget.seconds(30.0))
+    assert complaint(answer, graph, region, spec, wanted, decides=portfolio in ("complete", "milp")) == ""
+
+
+def test_split_alone_is_complete_for_few_inputs():
+    graph, g = tiny(4)
+    rows, constants = draw(g, 2, 3), draw(g, 2)
+    region = Region.ball(torch.rand(1, 1, 3, generator=g, dtype=F64), 0.5)
+    least = least_margin(graph, region, rows, constants, 2)
+    for wanted in (0.02, -0.02):
+        spec = Rows(rows, constants + wanted - least, 2)
+        answer = prove(graph, region, spec, Portfolio((Split(least_open=0),)))
+        assert answer.verdict is (Verdict.ROBUST if wanted > 0 else Verdict.VULNERABLE)
+
+
+def test_split_leaves_images_alone():
+    graph = Sketch((1, 5, 5), seeded(0)).conv(2, 3).relu().flat().linear(3).graph()
+    region = Region.ball(torch.full((1, 5, 5), 0.5, dtype=F64), 0.1)
+    spec = Rows(torch.eye(3, dtype=F64), torch.zeros(3, dtype=F64), 1)
+    answer = prove(graph, region, spec, Portfolio((Split(least_open=0),)))
+    assert answer.verdict is not Verdict.ROBUST
+    assert answer.margin_bound is None
+
+
+def _property(graph, cases):
+    return Property(3, graph.classes, tuple(Case(torch.full((3,), a, dtype=F64), torch.full((3,), b, dtype=F64), tuple(
+        Unsafe(rows, constants) for rows, constants in unsafe)) for a, b, unsafe in cases))  # fmt: skip
+
+
+@pytest.mark.parametrize("n", range(16))
+def test_decide_against_brute_force(n):
+    graph, g = tiny(50 + n)
+    cases, least = [], math.inf
+    for low, high in ((0.0, 0.4), (0.4, 1.0))[: 1 + n % 2]:
+        unsafe = [(draw(g, r, 3), draw(g, r)) for r in (1, 1, 2, 3)[: 1 + n % 4]]
+        region = Region(torch.full((1, 1, 1, 3), low, dtype=F64), torch.full((1, 1, 1, 3), high, dtype=F64))
+        least = min(least, *(least_margin(graph, region, rows, c, len(rows)) for rows, c in unsafe))
+        cases.append((low, high, unsafe))
+    gap = (0.01, -0.01)[n // 2 % 2]
+    question = _property(graph, [(a, b, [(r, c + gap - least) for r, c in unsafe]) for a, b, unsafe in cases])
+    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), budget=Budget.seconds(60.0))
+    assert found.decision is (Decision.UNSAT if gap > 0 else Decision.SAT)
+    if found.witness is not None:
+        assert question.violated(found.witness.flatten(), found.scores)
+
+
+def test_lone_rows_are_one_query():
+    unsafe = [(torch.ones(r, 3, dtype=F64), torch.zeros(r, dtype=F64)) for r in (1, 2, 1, 3)]
+    graph, _ = tiny(0)
+    assert [(len(s.rows(3)), s.order) for s in specs(_property(graph, [(0, 1, unsafe)]).cases[0])] == [
+        (2, 1),
+        (2, 2),
+        (3, 3),
+    ]
+
+
+def test_time_runs_out():
+    graph, g = tiny(1)
+    question = _property(graph, [(0.0, 1.0, [(draw(g, 1, 3), torch.full((1,), 50.0, dtype=F64))])])
+    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), budget=Budget.seconds(0.0))
+    assert found.decision is Decision.TIMEOUT and found.witness is None
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-12, 1e-3])
+def test_images_of_a_coarser_precision(width):
+    image = torch.rand(50, generator=seeded(3), dtype=F64)
+    region = Region((image - width)[None], (image + width)[None])
+    nearest = region.nearest(image + 1, torch.float32)[0]
+    assert region.contains(nearest)
+    exact = nearest.to(torch.float32).to(F64) == nearest
+    assert bool(exact.all()) or width < 1e-6
+    if width == 0.0:
+        assert torch.equal(nearest, image)
