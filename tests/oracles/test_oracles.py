@@ -163,3 +163,15 @@ def test_windows_of_equal_inputs(portfolio, rectify):
             least = least_margin(graph, region, spec.rows(3), k)
             answer = prove(graph, region, spec, PORTFOLIOS[portfolio])
             assert complaint(answer, graph, region, spec, least, decides=True) == ""
+
+
+@pytest.mark.parametrize("portfolio", DECIDES)
+def test_a_row_proved_before_still_bounds_the_margin(portfolio):
+    """margins 0.01, 10 x - 3 and 7 - 10 x: the last two never fail together, but the second lowest is 0.01 at x = 0."""
+    weight = torch.tensor([[0.0], [0.0], [-10.0], [10.0]], dtype=F64)
+    bias = torch.tensor([0.0, -0.01, 3.0, -7.0], dtype=F64)
+    graph = Sketch((1, 1, 1), seeded(0)).flat().put(Linear(weight, bias)).graph()
+    region = Region.ball(torch.full((1, 1, 1), 0.5, dtype=F64), 0.5)
+    answer = prove(graph, region, TopK(0, 2), PORTFOLIOS[portfolio])
+    assert complaint(answer, graph, region, TopK(0, 2), 0.01, decides=True) == ""
+    assert answer.verdict is Verdict.ROBUST
