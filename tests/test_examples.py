@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from aureole.cli.main import run
 
@@ -34,7 +37,19 @@ def _place(commands: list[list[str]], tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         assert run(commands[0]) == 0
+    _own_network(place)
     return place
+
+
+def _own_network(place: Path) -> None:
+    """The reader's own files of the README: a network y = 2 x, and the property that some x in [0,1] gives y >= 3."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in ("x", "y")]
+    weight = numpy_helper.from_array(np.array([[2.0]], dtype=np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "net", values[:1], values[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), place / "net.onnx")
+    declared = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+    asserted = "(assert (>= X_0 0))\n(assert (<= X_0 1))\n(assert (>= Y_0 3))\n"
+    (place / "property.vnnlib").write_text(declared + asserted)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
@@ -55,6 +70,7 @@ def test_readme_commands_run(
         assert run([*line, *SMALL.get(line[0], [])]) == 0, line
         said[line[0]] = capsys.readouterr().out
     assert said["prove"].startswith("VULNERABLE")
+    assert said["verify"].splitlines()[0] == "unsat"
     for made in ("result/neighborhood.png", "witness.npy", "mine.safetensors"):
         assert (place / made).exists()
 
