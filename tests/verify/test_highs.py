@@ -3,7 +3,8 @@ import pytest
 from scipy.optimize import linprog, milp
 from scipy.sparse import csr_matrix
 
-from aureole.verify.highs import Outcome, Program, Status, solve
+from aureole.verify.highs import solve
+from aureole.verify.solver import Outcome, Program, Status
 
 
 def program(goal, matrix, upper, lows, highs, integer) -> Program:
