@@ -1,7 +1,9 @@
 """Proving that a spec holds on a region, or breaking it."""
 
+from aureole.verify.labels import LabelAnswer, Labels, Standing, classify_labels
 from aureole.verify.properties import Decided, Decision, decide
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
+from aureole.verify.together import prove_all
 from aureole.verify.vnnlib import Property, read_vnnlib
 
 __all__ = [
@@ -9,9 +11,14 @@ __all__ = [
     "INCOMPLETE",
     "Decided",
     "Decision",
+    "LabelAnswer",
+    "Labels",
     "Portfolio",
     "Property",
+    "Standing",
+    "classify_labels",
     "decide",
     "prove",
+    "prove_all",
     "read_vnnlib",
 ]

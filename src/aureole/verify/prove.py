@@ -63,10 +63,11 @@ def prove(
             why = Why.MILP
         if known.broken and isinstance(stage, Split):
             why = Why.SPLIT
-    return _answer(query, known, why, dict(calls))
+    return conclude(query, known, why, dict(calls))
 
 
-def _answer(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answer:
+def conclude(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answer:
+    """The answer when the work ends; `why` is what broke the spec, if something did."""
     witness, detail = None, ""
     if known.broken:
         verdict, witness = Verdict.VULNERABLE, known.image
