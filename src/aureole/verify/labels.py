@@ -60,16 +60,20 @@ class LabelAnswer:
         return max(sides, key=lambda side: sum(side.calls.values()))
 
     @property
+    def question(self) -> str:
+        """What is open about an unknown label, in a few words; else empty."""
+        if self.standing is not Standing.UNKNOWN:
+            return ""
+        sides = (("leave", self.stays_in), ("enter", self.stays_out))
+        return f"can it {' or '.join(word for word, side in sides if side.witness is None)}?"
+
+    @property
     def detail(self) -> str:
         """One line for people when the label is unknown: what was seen of it and what is open."""
         if self.standing is not Standing.UNKNOWN:
             return ""
         seen = [word for word, side in (("in", self.stays_out), ("out", self.stays_in)) if side.witness is not None]
-        asked = [word for word, side in (("leave", self.stays_in), ("enter", self.stays_out)) if side.witness is None]
-        side = self.deciding
-        margin = "" if side.margin_seen is None else f", margin at most {side.margin_seen:.4g}"
-        least = "" if side.margin_bound is None else f" and at least {side.margin_bound:.4g}"
-        return f"seen {' and '.join(seen) or 'on no image'}; open whether it can {' or '.join(asked)}{margin}{least}"
+        return f"seen {' and '.join(seen) or 'on no image'}; {self.question} {self.deciding.detail}"
 
 
 @dataclass(frozen=True, eq=False)
