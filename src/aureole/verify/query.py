@@ -50,7 +50,7 @@ class Query:
             raise InputError("region has infinite limits; pass a bounded box")
         check_finite(graph)
         region = region.to(torch.float64)
-        exact, inner = _with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
+        exact, inner = with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
         rows = inner.rows(exact.classes).to(region.lower.device)
         return cls(
             graph, exact, exact.to(torch.float32), region, spec, inner, rows, slack(exact, region, rows), budget,
@@ -129,7 +129,7 @@ class Known:
         return self.margin is not None and self.margin <= 0
 
 
-def _with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
+def with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     """Rows with constants become a last layer of the graph, so that bounds and encodings see plain rows only."""
     rows, offsets = spec.rows(graph.classes), spec.offsets(graph.classes)
     if not bool(offsets.any()):

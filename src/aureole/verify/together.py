@@ -32,7 +32,7 @@ class Questions:
 
     whole: Query
     each: tuple[Query, ...]
-    members: tuple[Int[Tensor, "rows"], ...]
+    members: tuple[Int[Tensor, "..."], ...]
 
     @classmethod
     def ask(cls, graph: Graph, region: Region, specs: Sequence[Spec], budget: Budget, seed: int) -> "Questions":
