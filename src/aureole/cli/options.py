@@ -27,10 +27,10 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
 
-def check_timeout(seconds: float, called: str = "--timeout") -> float:
+def check_timeout(seconds: float, option: str = "--timeout") -> float:
     """The time limit; InputError unless it is finite and positive."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(f"{called} is {seconds:g}; pass a finite number of seconds above 0")
+        raise InputError(f"{option} is {seconds:g}; pass a finite number of seconds above 0")
     return seconds
 
 

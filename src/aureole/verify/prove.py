@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
@@ -73,10 +74,13 @@ def prove(
             why = Why.MILP
         if known.broken and isinstance(stage, Split):
             why = Why.SPLIT
-    return _answer(query, known, why, calls, spent)
+    return conclude(query, known, why, calls, spent)
 
 
-def _answer(query: Query, known: Known, why: Why, calls: Mapping[str, int], spent: Mapping[str, float]) -> Answer:
+def conclude(
+    query: Query, known: Known, why: Why, calls: Mapping[str, int], spent: Mapping[str, float] = MappingProxyType({})
+) -> Answer:
+    """The answer when the work ends; `why` is what broke the spec, if something did."""
     witness, detail = None, ""
     if known.broken:
         verdict, witness = Verdict.VULNERABLE, known.image
@@ -96,6 +100,6 @@ def _answer(query: Query, known: Known, why: Why, calls: Mapping[str, int], spen
         slack=query.slack,
         seconds=query.budget.clock() - query.started,
         calls=dict(calls),
-        stage_seconds=spent,
+        stage_seconds=dict(spent),
         detail=detail,
     )

@@ -73,6 +73,11 @@ class Climb(Stage):
     name: str = "bounds"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        known = self.rows(query, known)
+        return known if known.proved or query.budget.expired else self.sets(query, known)
+
+    def rows(self, query: Query, known: Known) -> Known:
+        """Climb the bound of every row left."""
         assert known.lower is not None
         left, order = known.left(query), query.spec.order
         goal = 2 * query.slack
@@ -83,9 +88,13 @@ class Climb(Stage):
 
         values = self._optimise(query, known, query.rows[left], proved)
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
-        known = _judge(query, replace(known, lower=lower))
-        left = known.left(query)
-        if known.proved or query.budget.expired or order == 1 or comb(len(left), order) > self.most_sets:
+        return _judge(query, replace(known, lower=lower))
+
+    def sets(self, query: Query, known: Known) -> Known:
+        """Climb the bounds of all sets of rows left that could fail together, unless they are too many."""
+        assert known.lower is not None
+        left, order, goal, lower = known.left(query), query.spec.order, 2 * query.slack, known.lower
+        if order == 1 or comb(len(left), order) > self.most_sets:
             return known
         sets = torch.tensor(list(itertools.combinations(left.tolist(), order)))
         values = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
