@@ -20,20 +20,21 @@ SMALLEST = 1e-9
 """SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
 
 
-def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by SCIP on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds), enough)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float) -> None:
+    def __init__(self, program: Program, seconds: float, gap: float) -> None:
         self._model = pyscipopt.Model()
         self._model.hideOutput()
         self._model.setParams(
             {
                 "limits/time": min(seconds, 1e20),
+                "limits/absgap": gap,
                 "numerics/feastol": FEASIBILITY,
                 "numerics/dualfeastol": FEASIBILITY,
                 "numerics/sumepsilon": FEASIBILITY,  # 1e-6 otherwise: as much as the slack of a proof
@@ -52,6 +53,7 @@ class _Search:
         status = {
             "infeasible": Status.INFEASIBLE,
             "optimal": Status.SOLUTION,
+            "gaplimit": Status.SOLUTION,
             "timelimit": Status.TIME,
             "userinterrupt": Status.INTERRUPTED,
         }.get(model.getStatus(), Status.FAILED)
