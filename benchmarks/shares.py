@@ -15,7 +15,7 @@ from benchmarks.hard_band import result_name
 
 PAGE = Path(__file__).parents[1] / "PERFORMANCE.md"
 BEGIN, END = "<!-- benchmarks.shares writes from here -->", "<!-- to here -->"
-ORDER = ("clean image", "screen", "attack", "bounds", "split", "milp")
+ORDER = ("center of the box", "screen", "attack", "bounds", "split", "milp")
 
 
 def main(method: str = "complete", solver: str = "highs") -> None:
@@ -56,7 +56,7 @@ def settled_by(row: dict[str, Any]) -> str:
     if row["verdict"] == Verdict.UNKNOWN:
         return ""
     if not row["stages"]:
-        return "clean image"
+        return "center of the box"
     return "screen" if row["why"] == Why.BOUNDS and "bounds" not in row["stages"] else row["why"]
 
 
