@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from brute_cases import case
+from brute_cases import Case, case
 
 from aureole.core import Answer, Budget, Rings, TopK, Verdict, Why
 from aureole.neighborhood import Problem, maximize, named_weights
@@ -36,7 +37,8 @@ class Struck(Stage):
         raise KeyboardInterrupt
 
 
-def open_case():
+@cache
+def open_case() -> Case:
     """A robust query that fixed slopes do not settle."""
     robust = filter(lambda c: c.least > 1e-2, map(case, range(200)))
     return next(c for c in robust if prove(c.graph, c.region, c.spec, Portfolio((Screen(),))).why is Why.INCOMPLETE)
