@@ -9,9 +9,10 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Region, Verdict, Why
+from aureole.neighborhood.conjunction import prove_all
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
-from aureole.verify import COMPLETE, Portfolio, prove
+from aureole.verify import COMPLETE, Portfolio
 
 Progress = Callable[[float, float], None]
 """Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
@@ -48,12 +49,13 @@ class Prover:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
         earlier = self._recall(region)
-        answer = earlier or prove(
+        answer = earlier or prove_all(
             self.problem.graph,
             region,
-            self.problem.spec,
+            self.problem.specs,
             portfolio,
-            budget=self.budget.at_most(self.query_seconds),
+            budget=self.budget,
+            query_seconds=self.query_seconds,
             seed=self.seed,
         )
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
@@ -68,7 +70,12 @@ class Prover:
         return answer
 
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
-        """Whether radii are larger than the best so far: in size, or, at the same size, in a ring of weight 0."""
+        """Whether radii are larger than the best so far: in size, or, at the same size, in some ring.
+
+        Radii below a floor are no answer.
+        """
+        if not bool((radii >= self.problem.floors).all()):
+            return False
         size = self.problem.size(radii)
         wider = size >= self.size and bool((radii >= self.radii).all() and (radii > self.radii).any())
         return self._best is None or size > self.size or wider
@@ -82,7 +89,7 @@ class Prover:
     def grown(self, ring: int) -> Float[Tensor, "rings"]:
         """The best radii with one ring grown by delta (at most to its cap)."""
         radii = self.radii.clone()
-        radii[ring] = min(float(radii[ring]) + self.problem.delta, self.problem.cap)
+        radii[ring] = min(float(radii[ring]) + self.problem.delta, float(self.problem.caps[ring]))
         return radii
 
     def finish(self, *, look: bool) -> Neighborhood:
@@ -90,7 +97,7 @@ class Prover:
         problem, best = self.problem, self._best
         weakest, margin = self._weakest()
         witnesses: dict[int, Tensor] = {}
-        capped = tuple(d for d in range(len(problem.rings)) if float(self.radii[d]) >= problem.cap)
+        capped = tuple((self.radii >= problem.caps).nonzero().flatten().tolist())
         if look:
             for ring in range(len(problem.rings)):
                 answer = None if ring in capped else self._recall(problem.region(self.grown(ring)))
@@ -124,13 +131,14 @@ class Prover:
             return None, None
         region = self.problem.region(self.radii)
         attack = SmoothPgd(steps=30, restarts=8)
-        found = attack(
-            self.problem.graph, region, self.problem.spec, generator=torch.Generator().manual_seed(self.seed)
-        )
         image, margin = self._best.weakest, self._best.margin_seen
-        attacked = float(self.problem.spec.margin(self.problem.graph.replay(found.images[0])))
-        if margin is None or attacked < margin:
-            image, margin = found.images[0], attacked
+        for spec in self.problem.specs:
+            generator = torch.Generator().manual_seed(self.seed)
+            found = attack(self.problem.graph, region, spec, generator=generator)
+            attacked = float(self.problem.margin(self.problem.graph.replay(found.images[0])))
+            if margin is None or attacked < margin:
+                image, margin = found.images[0], attacked
+        assert margin is not None  # there is at least one spec
         if margin <= 0:
             raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
         return image, margin
