@@ -39,8 +39,7 @@ class Rings:
         The last band holds the rest; edges beyond the last ring make no band. InputError unless the edges are whole
         numbers that start at 0 and rise.
         """
-        if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
-            raise InputError(f"bands {','.join(map(str, edges))} do not start at 0 and rise; pass e.g. 0,1,4,16")
+        check_edges(edges)
         count = len(self)
         starts = [edge for edge in edges if edge < count]
         bands = tuple((start, end - 1) for start, end in pairwise([*starts, count]))
@@ -74,3 +73,9 @@ class Rings:
         """The largest of `values` over each ring."""
         out = values.new_full((len(self),), -torch.inf)
         return out.scatter_reduce(0, self.index.flatten(), values.flatten(), "amax")
+
+
+def check_edges(edges: Sequence[int]) -> None:
+    """InputError unless the first rings of bands start at 0 and rise."""
+    if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
+        raise InputError(f"bands {','.join(map(str, edges))} do not start at 0 and rise; pass e.g. 0,1,4,16")

@@ -158,9 +158,12 @@ def _header(figure: Figure, record: Record, shape: _Shape) -> None:
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, str]:
-    target = f"target: label {config['target']}"
+    one = not isinstance(config["target"], list)
+    target = ("target: " if one else "targets: ") + words.label_names(config["target"])
     label = config.get("object")
-    return target, "perturbed object" + ("" if label is None else f": label {label}")
+    if label is None:
+        return target, "perturbed object"
+    return target, f"perturbed object{'s' if isinstance(label, list) else ''}: {words.label_names(label)}"
 
 
 def _weakest(
