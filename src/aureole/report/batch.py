@@ -17,9 +17,10 @@ COLUMNS = ("network", "cases", "proved", "median size", "median s", "maximal", "
 def summarise(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """One row per network, in the order of their first lines.
 
-    cases: answered ones; proved: those with radii (a case without counts as size 0 in the median); maximal: the share
-    shown to be maximal of those proved by a method that looks; gap: 1 - size / upper bound, where there is a bound; not_done:
-    cases that were not answered, by reason.
+    cases:         how many were answered; proved: those with radii (the others count as size 0 in the median)
+    share_maximal: how many of those proved by a method that looks are shown to be maximal
+    median_gap:    of 1 - size / upper bound, where there is a bound
+    not_done:      cases that were not answered, by reason
     """
     return [_row(name, [line for line in lines if line["network"] == name]) for name in _names(lines)]
 

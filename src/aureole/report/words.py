@@ -109,16 +109,34 @@ def _neighborhood_facts(record: Record) -> str:
     ]
     if result["upper_bound"] is not None:
         parts.insert(1, f"at most {number(result['upper_bound'])} is possible")
-    return "   ·   ".join(part for part in parts if part)
+    return _lines(parts)
+
+
+def _lines(parts: Sequence[str]) -> str:
+    """The parts on one line, or on two where they would run off the page."""
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}   ·   {part}" if lines[-1] else part
+        if part and len(joined) <= _LONGEST:
+            lines[-1] = joined
+        elif part:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+_LONGEST = 155  # characters of a line of facts
 
 
 def _maximal(result: dict[str, Any], delta: float) -> str:
     if result["maximal"] is None:
         return ""
     if result["maximal"]:
-        return f"maximal: no ring can grow by {delta:g}"
+        return f"maximal: no {'band' if result.get('bands') else 'ring'} can grow by {delta:g}"
     rings = result["open_rings"] or []
-    which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
+    if result.get("bands"):
+        which = f"{len(rings)} of {len(result['radii'])} bands"
+    else:
+        which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
     return f"{which} might still grow by {delta:g}"
 
 
