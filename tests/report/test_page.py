@@ -204,7 +204,7 @@ def test_bands_are_named(write_neighborhood):
 def test_prices_stand_under_the_radii(write_neighborhood):
     prices = [0.0, *(2.0 / d for d in range(1, 17))]
     figure = figure_of(write_neighborhood(prices=prices))
-    charts = [axes for axes in figure.axes if len(axes.patches) == len(prices)]
+    charts = [axes for axes in reversed(figure.axes) if len(axes.patches) == len(prices)]
     assert [chart.get_title(loc="left") for chart in charts] == [
         "Radius per ring",
         "Price per ring: why a radius is small",

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "prove": ("aureole.cli.prove:prove", "Decide whether a label survives every image within given radii."),
     "report": ("aureole.cli.report:report", "Draw the pictures of a record again."),
+    "reproduce": ("aureole.cli.reproduce:app", "Redo figures of the literature: layer-neighborhoods."),
     "scenes": ("aureole.cli.scenes:app", "Make scenes of two or three digits, or look at one."),
     "train": ("aureole.cli.train:train", "Train a network on generated scenes."),
     "verify": ("aureole.cli.verify:verify_property", "Decide a VNN-LIB property of an ONNX network."),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -90,7 +89,7 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
     image, mask, radii = arrays[Array.IMAGE], arrays[Array.MASK].astype(bool), arrays[Array.RADII]
     target = arrays[Array.TARGET_MASK].astype(bool) if Array.TARGET_MASK in arrays else None
 
-    panels.outlined(row[0], image, target, mask, _names(config))
+    panels.outlined(row[0], image, target, mask, words.names(config))
     style.heading(row[0], "Image", record.image["name"])
     panels.ring_map(figure, row[1], arrays[Array.RING_INDEX], radii, mask, target)
     style.heading(row[1], "Allowed change", "radius of each pixel, log scale")
@@ -126,7 +125,7 @@ def _prove_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figure:
     figure, row, _ = _page(record, _PROVE)
     image = arrays[Array.IMAGE]
     mask = arrays[Array.MASK].astype(bool) if Array.MASK in arrays else None
-    panels.outlined(row[0], image, None, mask, _names(record.config))
+    panels.outlined(row[0], image, None, mask, words.names(record.config))
     style.heading(row[0], "Image", record.image["name"])
     if Array.WITNESS in arrays:
         _pair(figure, row[1], row[2], image, arrays[Array.WITNESS])
@@ -172,15 +171,6 @@ def _header(figure: Figure, record: Record, shape: _Shape) -> None:
         color=style.INK, linespacing=1.25,
     )  # fmt: skip
     figure.text(left, (top - 0.5) / shape.height, words.facts(record), fontsize=10, va="top", color=style.FAINT)
-
-
-def _names(config: Mapping[str, Any]) -> tuple[str, str]:
-    one = not isinstance(config["target"], list)
-    target = ("target: " if one else "targets: ") + words.label_names(config["target"])
-    label = config.get("object")
-    if label is None:
-        return target, "perturbed object"
-    return target, f"perturbed object{'s' if isinstance(label, list) else ''}: {words.label_names(label)}"
 
 
 def _weakest(

@@ -48,6 +48,16 @@ def label_names(given: int | Sequence[int]) -> str:
     return f"label{'' if isinstance(given, int) else 's'} {labels(given)}"
 
 
+def names(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The targets and the perturbed objects in the legend of a picture."""
+    one = not isinstance(config["target"], list)
+    target = ("target: " if one else "targets: ") + label_names(config["target"])
+    label = config.get("object")
+    if label is None:
+        return target, "perturbed object"
+    return target, f"perturbed object{'s' if isinstance(label, list) else ''}: {label_names(label)}"
+
+
 def band_names(bands: Sequence[Sequence[int]]) -> list[str]:
     """What each band covers: `object`, `rings 1-3`, `ring 4`, …"""
     return [_band(int(first), int(last)) for first, last in bands]
