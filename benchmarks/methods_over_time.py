@@ -10,7 +10,7 @@ from aureole.core import InputError
 from aureole.report.timelines import Runs, draw_timelines
 from benchmarks.cases import RESULTS
 
-PICTURE = Path(__file__).parents[1] / "docs/pictures/methods-over-time"
+PICTURE = Path(__file__).parents[1] / "docs/pictures/methods-over-time.png"
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], float]:
@@ -28,7 +28,7 @@ def method_of(path: Path) -> str:
     return path.stem.removeprefix("neighborhoods_")
 
 
-def main(paths: Sequence[Path], stem: Path = PICTURE) -> None:
+def main(paths: Sequence[Path], picture: Path = PICTURE) -> None:
     tables = {method_of(path): read(path) for path in paths}
     groups: dict[str, dict[str, Runs]] = {}
     for network in dict.fromkeys(row["network"] for rows, _ in tables.values() for row in rows):
@@ -44,13 +44,13 @@ def main(paths: Sequence[Path], stem: Path = PICTURE) -> None:
             }
     if not groups:
         raise InputError("the files share no case; pass results of one benchmark with several methods")
-    for picture in draw_timelines(groups, stem):
-        print(picture)
+    draw_timelines(groups, picture)
+    print(picture)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, default=sorted(RESULTS.glob("neighborhoods_*.json*")))
-    parser.add_argument("--out", type=Path, default=PICTURE, help="the pictures' path without its ending")
+    parser.add_argument("--out", type=Path, default=PICTURE, help="the picture (.png)")
     arguments = parser.parse_args()
     main(arguments.files, arguments.out)

@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from aureole.core.errors import InputError
+from aureole.core.files import write_bytes
 from aureole.report import panels, style
 from aureole.report.grid_runs import METHODS
-from aureole.report.page import save
+from aureole.report.page import picture_bytes
 
 Timeline = Sequence[Sequence[float]]
 """(seconds, best size proved by then) of every improvement, as in a neighborhood's result."""
@@ -53,11 +54,12 @@ def quartiles(timelines: Sequence[Timeline], times: np.ndarray) -> np.ndarray:
     return np.asarray(np.quantile(sizes, [0.25, 0.5, 0.75], axis=0))
 
 
-def draw_timelines(groups: Mapping[str, Mapping[str, Runs]], stem: Path) -> list[Path]:
-    """Draw one panel per network with one curve per method (PNG and SVG); all panels have the same axes.
+def draw_timelines(groups: Mapping[str, Mapping[str, Runs]], path: Path) -> None:
+    """Draw one panel per network with one curve per method; all panels have the same axes.
 
     groups: network -> method -> its runs, every method of a network on the same cases
-    InputError when there is nothing to draw.
+    path:   of the PNG
+    InputError when there is nothing to draw, or when the disk refuses.
     """
     sizes = [size for runs in groups.values() for run in runs.values() for line in run.timelines for _, size in line]
     norm = panels.radius_norm(np.array(sizes))
@@ -81,7 +83,7 @@ def draw_timelines(groups: Mapping[str, Mapping[str, Runs]], stem: Path) -> list
         counts = {len(run.timelines) for run in runs.values()}
         style.heading(axes, network, f"{max(counts)} cases")
     _legend(figure, [method for runs in groups.values() for method in runs])
-    return save(figure, stem)
+    write_bytes(path, picture_bytes(figure, "png"))
 
 
 def _panel(axes: Axes, runs: Mapping[str, Runs], norm: LogNorm, longest: float, *, label: bool) -> None:
