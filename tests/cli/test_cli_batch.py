@@ -70,6 +70,13 @@ def test_a_failed_case_is_a_line(command, line, tmp_path, monkeypatch):
     assert (told["status"], told["why"]) == ("failed", "the worker was killed by signal 9, twice")
 
 
+@pytest.mark.parametrize("line_two", ["nonsense", "[1]", "[" * 100_000])
+def test_a_line_that_is_no_object_is_told(command, line, tmp_path, line_two):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/cases.jsonl").write_text(f'{{"case": "a"}}\n{line_two}\n')
+    assert "cases.jsonl, line 2 is not a JSON object" in command(*line).complaint
+
+
 def test_bad_input_of_one_case_is_a_line_too(line, files, tmp_path):
     (case, *_) = batch.list_cases(tmp_path / "scenes", [files.net], "first", 9, None)
     solve = Prepare(Settings(method="uniform", timeout=0.5, weights="1,2"), None, None)()

@@ -113,6 +113,11 @@ def test_floors_that_are_not_proved_in_time_are_told(linear_problem):
     assert "not proved in time" in found.detail
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_nothing_proved_has_no_size(linear_problem, name):
+    assert maximize(linear_problem(objective=name), budget=Budget.seconds(0.0)).size == 0.0
+
+
 def test_what_is_asked_is_checked(linear_problem):
     for more, words in (
         ({"objective": "max"}, "objective 'max' is unknown; pass one of sum, log, min"),

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from aureole.core import Budget, InputError, Rings, TopK, Verdict, Why
-from aureole.core.verdict import Answer
+from aureole.core import Budget, InputError, Rings, TopK, Verdict
 from aureole.neighborhood import maximize, named_weights
-from aureole.neighborhood.conjunction import _together
 from nets_zoo import F64, points_in, seeded
 
 
@@ -58,26 +56,6 @@ def test_all_targets_survive(linear_problem, method):
 def test_every_target_must_be_predicted(linear_problem):
     with pytest.raises(InputError, match=r"TopK\(target=1, k=2\) already fails"):
         linear_problem(also=(TopK(1, 2),))
-
-
-def answer(verdict: Verdict, why: Why, bound: float | None, seen: float | None) -> Answer:
-    image = None if seen is None else torch.full((1,), seen)
-    return Answer(verdict, why, bound, seen, weakest=image, calls={"screen": 1})
-
-
-def test_one_answer_out_of_several():
-    proved = answer(Verdict.ROBUST, Why.BOUNDS, 0.4, None)
-    harder = answer(Verdict.ROBUST, Why.MILP, 0.1, 0.3)
-    unknown = answer(Verdict.UNKNOWN, Why.DEADLINE, -0.2, 0.2)
-    broken = answer(Verdict.VULNERABLE, Why.ATTACK, None, -0.1)
-    both = _together([proved, harder])
-    assert (both.verdict, both.why, both.margin_bound, both.margin_seen) == ("ROBUST", Why.MILP, 0.1, 0.3)
-    assert both.calls == {"screen": 2}
-    for some in ([proved, unknown], [unknown, proved]):
-        assert (_together(some).verdict, _together(some).margin_bound) == ("UNKNOWN", -0.2)
-    worst = _together([unknown, broken])
-    assert (worst.verdict, worst.margin_bound, worst.margin_seen) == ("VULNERABLE", None, -0.1)
-    assert worst.weakest is not None and float(worst.weakest) == pytest.approx(-0.1)
 
 
 def test_an_undecided_target_is_not_a_proof(linear_problem):

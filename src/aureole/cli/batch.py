@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from aureole import nets
-from aureole.campaign import Failed, Journal, run_all
+from aureole.campaign import Failed, run_all
 from aureole.cli import options
 from aureole.cli.batch_case import FAILED, Case, Prepare
 from aureole.cli.interrupted import Interrupted
+from aureole.cli.jsonl import read_objects, writer
 from aureole.cli.neighborhood import Bands, Cap, Delta, Floor, Method, Objective, Weights
 from aureole.cli.output import print_json
 from aureole.cli.progress import counting
@@ -74,11 +75,10 @@ def neighborhoods(
     options.check_out(out)
     cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root)
     _same_settings(out / SETTINGS_NAME, asdict(settings))
-    journal = Journal(out / CASES_NAME)
-    lines = journal.read()
+    lines = read_objects(out / CASES_NAME)
     left = [case for case in cases if not any(case.is_in(line) for line in lines)]
     prepare = Prepare(settings, data_root, out if keep else None)
-    finished = _run(left, len(cases), prepare, workers, journal)
+    finished = _run(left, len(cases), prepare, workers, out / CASES_NAME)
     mine = [line for line in [*lines, *finished] if any(case.is_in(line) for case in cases)]
     summary = summaries.summarise(mine)
     sentences = summaries.sentences(mine)
@@ -129,21 +129,21 @@ def _same_settings(path: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{path.parent} was begun with other settings ({', '.join(changed)}); pass another --out")
 
 
-def _run(cases: Sequence[Case], total: int, prepare: Prepare, workers: int, journal: Journal) -> list[dict[str, Any]]:
+def _run(cases: Sequence[Case], total: int, prepare: Prepare, workers: int, path: Path) -> list[dict[str, Any]]:
     finished: list[dict[str, Any]] = []
     patience = 2 * prepare.settings.timeout + _GRACE
     try:
-        with counting("neighborhoods", total, total - len(cases)) as tell:
+        with writer(path) as write, counting("neighborhoods", total, total - len(cases)) as tell:
             for number, result in run_all(prepare, cases, workers, patience=patience):
                 case = cases[number]
                 line = case.line(FAILED, result.why) if isinstance(result, Failed) else result
-                journal.add(line)
+                write(line)
                 finished.append(line)
-                tell(total - len(cases) + len(finished), case.key)
+                tell(case.key)
     except KeyboardInterrupt:
         done = total - len(cases) + len(finished)
         raise Interrupted(
-            f"interrupted: {done} of {total} cases are in {journal.path}; the same command goes on from there"
+            f"interrupted: {done} of {total} cases are in {path}; the same command goes on from there"
         ) from None
     return finished
 

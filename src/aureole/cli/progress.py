@@ -63,17 +63,17 @@ def progress(text: str, timeout: float, patience: float = _PATIENCE) -> Iterator
 
 
 @contextmanager
-def counting(text: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
-    """Show how many of `total` are done while the block runs; yields the callback for (done now, the last one's name).
+def counting(text: str, total: int, done: int) -> Iterator[Callable[..., None]]:
+    """Show how many of `total` cases are done while the block runs; yields the callback for one more and its name.
 
     Silent when standard error is no terminal.
     """
     console = Console(stderr=True)
     if not (console.is_terminal and sys.stderr.isatty()):
-        yield lambda done, name: None
+        yield lambda name="": None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[name]}"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(text, total=total, completed=done, name="")
-        yield lambda done, name: bar.update(task, completed=done, name=name)
+        yield lambda name="": bar.update(task, advance=1, name=name)

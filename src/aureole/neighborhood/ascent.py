@@ -13,10 +13,11 @@ from torch import Tensor
 
 from aureole.bounds import intermediate_bounds, lower_bounds, relax
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, project
-from aureole.core import Budget, Graph, Region
+from aureole.core import Budget, Graph, Region, Rows, Spec
 from aureole.core.graph import merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
+from aureole.verify.query import with_constants
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Climbed:
 
 def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
     """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
-    graph = merge_rectified_pools(problem.graph).to(torch.float32)
+    exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
+    graph = exact.to(torch.float32)
     image = problem.image.float()
-    rows = torch.cat([spec.rows(graph.classes) for spec in problem.specs])[None].float()
-    unit = max(float(problem.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
+    rows = every.rows(graph.classes)[None].float()
+    unit = max(float(problem.margin(problem.graph.replay(problem.image))), 1e-6)  # in float32 it may vanish
     least, most = (limits.float().clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
     log_radii = start.float().clamp(min=LEAST).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
@@ -97,6 +99,13 @@ def _relaxed(problem: Problem, graph: Graph, image: Tensor, radii: Tensor) -> tu
     change = problem.rings.spread(radii).expand_as(image)
     region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
     return relax(graph, intermediate_bounds(graph, region)), region
+
+
+def _every_row(problem: Problem) -> Spec:
+    """The rows of all specs, one spec after the other."""
+    classes = problem.graph.classes
+    rows = torch.cat([spec.rows(classes) for spec in problem.specs])
+    return Rows(rows, torch.cat([spec.offsets(classes) for spec in problem.specs]), 1)
 
 
 def _margin(problem: Problem, values: Float[Tensor, "rows"]) -> Float[Tensor, ""]:

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Region, Verdict, Why
-from aureole.neighborhood.conjunction import prove_all
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
-from aureole.verify import COMPLETE, Portfolio
+from aureole.verify import COMPLETE, Portfolio, prove, prove_all
 
 Progress = Callable[[float, float], None]
 """Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
@@ -42,22 +41,16 @@ class Prover:
 
     @property
     def size(self) -> float:
-        """The size of the best proved radii."""
-        return self.problem.size(self.radii)
+        """The size of the best proved radii; 0 before the first proof, whatever the objective says of radii of 0."""
+        return 0.0 if self._best is None else self.problem.size(self.radii)
 
     def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
         earlier = self._recall(region)
-        answer = earlier or prove_all(
-            self.problem.graph,
-            region,
-            self.problem.specs,
-            portfolio,
-            budget=self.budget,
-            query_seconds=self.query_seconds,
-            seed=self.seed,
-        )
+        answer = earlier or self._ask(region, portfolio)
+        if answer.why is Why.INTERRUPTED:  # `prove` returns what it knows; the search over radii ends here
+            raise KeyboardInterrupt
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
@@ -68,6 +61,14 @@ class Prover:
         if self._on_progress is not None:
             self._on_progress(self.budget.spent, self.size)
         return answer
+
+    def _ask(self, region: Region, portfolio: Portfolio) -> Answer:
+        """Several specs are asked together, and given as much time as they would have alone."""
+        graph, specs = self.problem.graph, self.problem.specs
+        budget = self.budget.at_most(self.query_seconds * len(specs))
+        if len(specs) == 1:
+            return prove(graph, region, specs[0], portfolio, budget=budget, seed=self.seed)
+        return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed)
 
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
         """Whether radii are larger than the best so far: in size, or, at the same size, in some ring.
