@@ -15,7 +15,7 @@ from rich.table import Table
 from aureole import nets
 from aureole.campaign import Failed, run_all
 from aureole.cli import options
-from aureole.cli.batch_case import FAILED, Case, Prepare
+from aureole.cli.batch_case import FAILED, Case, Prepare, identity
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import read_objects, writer
 from aureole.cli.neighborhood import Bands, Cap, Delta, Floor, Method, Objective, Weights
@@ -76,10 +76,12 @@ def neighborhoods(
     cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root)
     _same_settings(out / SETTINGS_NAME, asdict(settings))
     lines = read_objects(out / CASES_NAME)
-    left = [case for case in cases if not any(case.is_in(line) for line in lines)]
+    known = {identity(line) for line in lines}
+    left = [case for case in cases if case.identity not in known]
     prepare = Prepare(settings, data_root, out if keep else None)
     finished = _run(left, len(cases), prepare, workers, out / CASES_NAME)
-    mine = [line for line in [*lines, *finished] if any(case.is_in(line) for case in cases)]
+    ends = {identity(line): line for line in [*lines, *finished]}
+    mine = [ends[case.identity] for case in cases if case.identity in ends]
     summary = summaries.summarise(mine)
     sentences = summaries.sentences(mine)
     if json:
@@ -152,7 +154,7 @@ def _tell(summary: list[dict[str, Any]], sentences: list[str], out: Path) -> Non
     console = Console(highlight=False)
     made = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     for i, column in enumerate(summaries.COLUMNS):
-        made.add_column(column, overflow="fold", justify="right" if i else "left")
+        made.add_column(column, overflow="fold", justify="right" if i else "left", no_wrap=not i)
     for row in summaries.cells(summary):
         made.add_row(*row)
     console.print(made)

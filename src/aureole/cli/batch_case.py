@@ -1,5 +1,6 @@
 """One case of a batch: what a worker process gets, and the line that it gives back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,15 @@ class Case:
         }
         return names | {"status": status, "why": why} | result
 
-    def is_in(self, line: dict[str, Any]) -> bool:
-        """Whether the line is about this case and the same network and image."""
-        own = self.line("")
-        return all(line.get(word) == own[word] for word in own if word not in ("status", "why"))
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What `identity` says of the case's line."""
+        return identity(self.line(""))
+
+
+def identity(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a line is about: the same case, network and image give the same."""
+    return tuple(str(line.get(word)) for word in ("case", "network_sha256", "image_sha256", "k"))
 
 
 @dataclass(frozen=True)
