@@ -2,10 +2,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+from matplotlib.figure import Figure
 
 from aureole.report import style
-from aureole.report.panels import radius_norm, signed_ticks
+from aureole.report.panels import log_axis_with_zero, radius_norm, signed_ticks
 from aureole.report.words import band_names, labels, spans
 
 
@@ -82,3 +83,12 @@ def test_labels_and_bands_in_words():
     assert band_names([[0, 0], [1, 1], [2, 9]]) == ["object", "ring 1", "rings 2-9"]
     assert band_names([[0, 1], [2, 2]]) == ["object and ring 1", "ring 2"]
     assert band_names([[0, 5]]) == ["object and rings 1-5"]
+
+
+@given(st.floats(1e-6, 0.5), st.floats(1.5, 1e5))
+def test_no_tick_of_a_log_axis_lies_at_its_zero(low, ratio):
+    axes = Figure().add_subplot()
+    foot = log_axis_with_zero(axes, LogNorm(low, low * ratio))
+    ticks = axes.get_yticks()
+    assert foot < low <= min(ticks, default=low) * 1.01
+    assert axes.get_ylim()[0] < foot

@@ -114,19 +114,12 @@ def _curves(axes: Axes, row: Sequence[Run], norm: LogNorm | None, *, last: bool)
     if norm is None:
         axes.set_yticks([])
         return
-    assert norm.vmin is not None and norm.vmax is not None
-    foot = norm.vmin / 2
-    axes.set_yscale("log")
-    panels.log_ticks(axes.yaxis, norm)
-    axes.set_ylim(foot / 1.3, norm.vmax * 1.3)
+    foot = panels.log_axis_with_zero(axes, norm)
     for i, run in enumerate(row):
         heights = np.where(run.radii > 0, run.radii, foot)
         colour, mark = _COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]
         wide = 1.1 + 1.6 * (len(row) - 1 - i)  # so that equal curves are seen below each other
         axes.plot(heights, color=colour, marker=mark, markersize=wide + 1.8, linewidth=wide, label=run.method)
-    axes.axhline(foot, color=style.ZERO, linewidth=0.8, zorder=1)
-    axes.annotate("0", (0, foot), (-4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                  va="center", fontsize=8)  # fmt: skip
     if last:
         axes.set_xlabel("ring: distance from the object", fontsize=9)
         axes.legend(loc="lower right", fontsize=7.5, framealpha=0.85, handlelength=1.6, borderpad=0.3)

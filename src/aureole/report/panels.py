@@ -7,7 +7,7 @@ from matplotlib.colors import Colormap, LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from aureole.report import style
 
@@ -81,6 +81,21 @@ def log_ticks(axis, norm: LogNorm) -> None:  # type: ignore[no-untyped-def]  # m
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.set_tick_params(labelsize=8, length=2)
+
+
+def log_axis_with_zero(axes: Axes, norm: LogNorm) -> float:
+    """A logarithmic vertical axis with a line for 0 below everything; returns the height that stands for 0."""
+    assert norm.vmin is not None and norm.vmax is not None
+    foot = norm.vmin / 2
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis, norm)
+    axes.set_ylim(foot / 1.3, norm.vmax * 1.3)
+    ticks = axes.yaxis.get_major_locator().tick_values(norm.vmin, norm.vmax)
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if norm.vmin * 0.999 <= tick <= norm.vmax * 1.3]))
+    axes.axhline(foot, color=style.ZERO, linewidth=0.8, zorder=1)
+    axes.annotate("0", (0, foot), (-4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                  va="center", fontsize=8)  # fmt: skip
+    return foot
 
 
 def difference(figure: Figure, axes: Axes, image: np.ndarray, other: np.ndarray) -> None:

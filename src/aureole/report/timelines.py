@@ -87,9 +87,8 @@ def draw_timelines(groups: Mapping[str, Mapping[str, Runs]], path: Path) -> None
 
 
 def _panel(axes: Axes, runs: Mapping[str, Runs], norm: LogNorm, longest: float, *, label: bool) -> None:
-    assert norm.vmin is not None and norm.vmax is not None
-    foot = norm.vmin / 2
     style.plot_frame(axes)
+    foot = panels.log_axis_with_zero(axes, norm)
     for method, run in runs.items():
         times = np.geomspace(_FIRST, max(run.limit, 2 * _FIRST), 400)
         low, middle, high = np.maximum(quartiles(run.timelines, times), foot)
@@ -98,16 +97,10 @@ def _panel(axes: Axes, runs: Mapping[str, Runs], norm: LogNorm, longest: float, 
         axes.plot(times, middle, color=colour, linewidth=2)
         axes.plot(times[-1], middle[-1], color=colour, marker="o", markersize=4)
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    panels.log_ticks(axes.yaxis, norm)
     ticks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000) if _FIRST <= t <= longest]
     axes.set_xticks(ticks, labels=[f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xlim(_FIRST, longest * 1.1)
-    axes.set_ylim(foot / 1.2, norm.vmax * 1.2)
-    axes.axhline(foot, color=style.ZERO, linewidth=0.8, zorder=1)
-    axes.annotate("0", (0, foot), (-4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                  va="center", fontsize=8)  # fmt: skip
     axes.set_xlabel("seconds (log scale); a dot ends the time given", fontsize=9)
     if label:
         axes.set_ylabel("size: weighted sum of the proved radii\n(log scale; 0: nothing proved yet)", fontsize=9)
