@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = {
     "neighborhood": ["--timeout", "3"],
+    "neighborhoods": ["--timeout", "0.3", "--workers", "1", "--method", "uniform"],
     "train": ["--epochs", "1", "--scenes", "64", "--test-scenes", "20"],
 }
 
