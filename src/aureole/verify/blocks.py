@@ -1,7 +1,7 @@
 """The stage that proves sets of rows tile by tile (see `tiles`), and attacks from where the tiles are weakest."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -11,7 +11,6 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 from torch import Tensor
 
-from aureole.attacks.winners import settle
 from aureole.bounds import Ascent, optimise, relax
 from aureole.bounds.linear import Parameters
 from aureole.core import Why
@@ -19,30 +18,42 @@ from aureole.verify.query import Known, Mix, Query
 from aureole.verify.solver import Status, solver
 from aureole.verify.stages import Stage, judge
 from aureole.verify.tiles import Head, Part, head, parts
+from aureole.verify.winners import settle
 
 ERROR = 1e-6
 """Score units by which a solver's bound on one tile is not believed."""
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How hard to try a tile.
+
+    linear: rounds of facets for the relus without a choice, all choices relaxed
+    whole:  rounds with the choices
+    gap:    the share of what the proof is short of that the solver may leave open, all tiles together
+    """
+
+    linear: int
+    whole: int
+    gap: float
+
+
+@dataclass(frozen=True)
 class Blocks(Stage):
     """A lower bound of each open set's mixed row as a sum over tiles, each a small mixed-integer program.
 
-    exact:   how many relus keep their choice, in one attempt after the other; pools always do
-    rounds:  mixing weights tried per set and attempt
-    seconds: the longest that one tile may take
-    before, with_choices...
-    gap:     the share of what a proof is short of that the solver may leave open, all tiles together
-    threads: tiles solved at the same time
+    efforts: one pass over the tiles after the other, each going on from the last
+    exact:   so many relus keep their choice, those that cost the planes most; pools always do
+    weights: mixing weights tried per set
+    seconds: the longest that a solver may look at a tile
+    threads: tiles looked at at the same time
     most:    with more open sets than this, nothing is tried
     """
 
-    exact: tuple[int, ...] = (100, 600)
-    rounds: int = 4
+    efforts: tuple[Effort, ...] = (Effort(5, 1, 0.3), Effort(2, 2, 0.05))
+    exact: int = 32
+    weights: int = 4
     seconds: float = 2.0
-    rounds_without: int = 4
-    rounds_with: int = 2
-    gap: float = 0.1
     threads: int = 2
     most: int = 12
     solver: str = "highs"
@@ -50,91 +61,95 @@ class Blocks(Stage):
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         cut, mixes = head(query.graph), known.open_mixes(query)
-        if cut is None or not mixes or len(mixes) > self.most:
+        if cut is None or len(mixes) > self.most:
             return known
-        for exact in self.exact:
-            for rows, mix in mixes.items():
-                if mix.value <= query.slack and not (known.broken or query.budget.expired):
-                    known = self._set(query, known, cut, rows, exact)
-            mixes = known.open_mixes(query)
-            if known.broken or not mixes or query.budget.expired:
+        for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
+            if known.broken or query.budget.expired:
                 break
+            known = self._set(query, known, cut, rows)
         return judge(query, known, Why.BLOCKS)
 
-    def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...], exact: int) -> Known:
+    def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...]) -> Known:
         """Try mixing weights for one set until it is proved or none can do it."""
+        assert known.mixes is not None
         mix = known.mixes[rows]
-        hidden = query.rows[list(rows)] @ cut.weight
-        offsets = query.rows[list(rows)] @ cut.bias
-        weights = _start(known, rows, mix)
+        hidden, offsets = query.rows[list(rows)] @ cut.weight, query.rows[list(rows)] @ cut.bias
+        weights, best = _start(known, rows, mix), mix.value
         met: list[np.ndarray] = []
-        for _ in range(self.rounds):
+        for _ in range(self.weights):
             parameters = _slopes(query, known, rows, weights, mix)
-            split = parts(query, known, cut, weights @ hidden, parameters, exact)
-            value, images = self._sum(query, split, float(weights @ offsets))
-            known = known.mixed(rows, replace(mix, value=max(value, known.mixes[rows].value)))
-            if value > query.slack or query.budget.expired:
-                return known
-            known = known.seen(query, settle(query.fast, query.region, query.rows[list(rows)], weights @ hidden, images))
-            if known.broken:
-                return known
-            fallen = sum((cut.hidden(image[None])[0, units] @ hidden[:, units].T for units, image in images), offsets)
+            split = parts(query, known, cut, weights @ hidden, parameters, self.exact)
+            constant = float(weights @ offsets)
+            for effort in self.efforts:
+                split = self._pass(query, known, cut, split, weights @ hidden, constant, effort)
+                best = max(best, constant + sum(part.floor for part in split))
+                known = known.mixed(rows, replace(mix, value=best))
+                if best > query.slack or query.budget.expired:
+                    return known
+                guesses = [(part.units, part.image) for part in split]
+                known = known.seen(
+                    query, settle(query.fast, query.region, query.rows[list(rows)], weights @ hidden, guesses)
+                )
+                if known.broken:
+                    return known
+                values = torch.stack([cut.hidden(part.image[None])[0, part.units] for part in split])
+                reached = constant + sum(
+                    float(value @ (weights @ hidden)[part.units]) + part.paid for value, part in zip(values, split)
+                )
+                if reached <= query.slack:  # the sum cannot exceed that, however hard we try
+                    break
+            fallen = offsets + sum(hidden[:, part.units] @ value for value, part in zip(values, split, strict=True))
             met.append(fallen.numpy())
-            best, following = _steepest(met)
-            if best <= query.slack or float((following - weights).abs().max()) < 1e-3:
+            promised, following = _steepest(met)
+            if promised <= query.slack or float((following - weights).abs().max()) < 1e-3:
                 return known
             weights = following
         return known
 
-    def _sum(
-        self, query: Query, split: Sequence[Part], constant: float
-    ) -> tuple[float, list[tuple[Tensor, Float[Tensor, "*shape"]]]]:
-        """The sum of the tiles' minima, and where each tile takes it; ends as soon as the sum is a proof."""
-        floors = [part.floor for part in split]
-        short = max(query.slack - constant - sum(floors), 0.0)
-        gap = max(self.gap * short / len(split), 1e-5)
-        images: list[tuple[Tensor, Tensor]] = []
-        for b, bound, image in self._solved(query, split, gap):
-            floors[b] = max(floors[b], bound)
-            images.append((split[b].units, image))
-            if constant + sum(floors) > query.slack:
-                break
-        return constant + sum(floors), images
-
-    def _solved(
-        self, query: Query, split: Sequence[Part], gap: float
-    ) -> Iterator[tuple[int, float, Float[Tensor, "*shape"]]]:
-        find = solver(self.solver)
-        limit = min(self.seconds, query.budget.remaining)
-
-        def minimum(b: int) -> tuple[int, float, Tensor]:
-            part, pixels = split[b], split[b].program.encoding.pixels
-            if query.budget.expired:
-                return b, part.floor, torch.from_numpy(pixels.middle).reshape(pixels.shape)
-            program, bound, point = part.program.tightened(part.corner), part.floor, np.zeros(len(pixels.moved))
-            for choices in [False] * self.rounds_without + [True] * self.rounds_with:
-                asked = program.priced(part.prices)
-                asked = asked if choices else replace(asked, integer=np.zeros_like(asked.integer))
-                outcome = find(asked, limit, lambda _: False, gap if choices else 0.0)
-                if outcome.status is not Status.FAILED and isfinite(outcome.bound):
-                    bound = max(bound, program.constant - outcome.bound - ERROR)
-                if outcome.solution is None or query.budget.expired:
-                    break
-                point = outcome.solution
-                tighter = program.tightened(point)
-                if tighter is program and choices:
-                    break
-                program = tighter
-            return b, bound, pixels.image(point)
-
+    def _pass(
+        self, query: Query, known: Known, cut: Head, split: Sequence[Part], row: Float[Tensor, "hidden"],
+        constant: float, effort: Effort,
+    ) -> list[Part]:  # fmt: skip
+        """Better floors for the tiles; ends as soon as their sum is a proof."""
+        split = list(split)
+        short = max(query.slack - constant - sum(part.floor for part in split), 0.0)
+        gap = max(effort.gap * short / len(split), 1e-5)
+        # first the tiles whose floor is furthest below what they come to at the weakest image known
+        image = known.image if known.image is not None else query.region.center[0]
+        hidden, moved = cut.hidden(image[None])[0], (image - query.region.center[0]).flatten().numpy()
+        room = [float(row[p.units] @ hidden[p.units]) + float(p.prices @ moved) - p.floor for p in split]
         with ThreadPoolExecutor(self.threads) as pool:
-            running: list[Future[tuple[int, float, Tensor]]] = [pool.submit(minimum, b) for b in range(len(split))]
-            try:
-                for done in as_completed(running):
-                    yield done.result()
-            finally:
-                for future in running:
-                    future.cancel()
+            running = {
+                pool.submit(self._improved, query, split[b], effort, gap): b
+                for b in sorted(range(len(split)), key=lambda b: -room[b])
+            }
+            for done in as_completed(running):
+                split[running[done]] = done.result()
+                if constant + sum(part.floor for part in split) > query.slack:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    break
+        return split
+
+    def _improved(self, query: Query, part: Part, effort: Effort, gap: float) -> Part:
+        find = solver(self.solver)
+        for whole in [False] * effort.linear + [True] * effort.whole:
+            if query.budget.expired:
+                break
+            program = part.program.priced(part.prices)
+            if not whole:
+                program = replace(program, integer=np.zeros_like(program.integer))
+            limit = min(self.seconds, query.budget.remaining)
+            outcome = find(program, limit, lambda _: False, gap if whole else 0.0)
+            if outcome.status is not Status.FAILED and isfinite(outcome.bound):
+                part = replace(part, floor=max(part.floor, part.program.constant - outcome.bound - ERROR))
+            if outcome.solution is None:
+                break
+            part = replace(part, solution=outcome.solution)
+            tighter = part.program.tightened(outcome.solution)
+            if tighter is part.program and whole:
+                break
+            part = replace(part, program=tighter)
+        return part
 
 
 def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows"]:

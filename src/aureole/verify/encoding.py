@@ -98,7 +98,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """"How low can a row fall?" as a program; `constant` minus the program's optimum is the answer."""
+    """ "How low can a row fall?" as a program; `constant` minus the program's optimum is the answer."""
 
     encoding: Encoding
     constant: float

@@ -75,7 +75,10 @@ class Climbed:
 
 
 def _mixes(
-    sets: list[tuple[int, ...]], values: Float[Tensor, "sets"], weights: Float[Tensor, "sets rows"] | None, found: Climbed
+    sets: list[tuple[int, ...]],
+    values: Float[Tensor, "sets"],
+    weights: Float[Tensor, "sets rows"] | None,
+    found: Climbed,
 ) -> dict[tuple[int, ...], Mix]:
     assert weights is not None
     return {
@@ -127,7 +130,9 @@ class Climb(Stage):
         sets = torch.tensor(combinations)
         values, found = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
         alone = known.lower[sets].amax(-1)  # the largest row is at least that
-        return judge(query, replace(known, mixes=_mixes(combinations, torch.maximum(values, alone), found.weights, found)))
+        return judge(
+            query, replace(known, mixes=_mixes(combinations, torch.maximum(values, alone), found.weights, found))
+        )
 
     def _optimise(
         self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]

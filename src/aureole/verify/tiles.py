@@ -76,17 +76,28 @@ def head(graph: Graph) -> Head | None:
 class Part:
     """One tile's share of a row.
 
-    program: the tile's minimum, without prices
-    prices:  per pixel
-    floor:   a lower bound of the share, prices included, from its linear plane
-    corner:  where the plane takes it, every relu at the top of its triangle, as a point of the program's variables
+    program:  the tile's minimum, without prices
+    prices:   per pixel
+    floor:    a proved lower bound of the share, prices included
+    solution: where a relaxation of the program has its minimum, as a point of the program's variables
     """
 
     units: Int[Tensor, "units"]
     program: Minimum
     prices: np.ndarray
     floor: float
-    corner: np.ndarray
+    solution: np.ndarray
+
+    @property
+    def image(self) -> Float[Tensor, "*shape"]:
+        """The solution's image; pixels that the tile does not see are in the middle."""
+        return self.program.encoding.image(self.solution)
+
+    @property
+    def paid(self) -> float:
+        """What the prices come to at the solution."""
+        pixels = self.program.encoding.pixels
+        return float((self.prices * pixels.radius)[pixels.moved] @ self.solution[: len(pixels.moved)])
 
 
 def parts(
@@ -120,19 +131,18 @@ def parts(
     middle = query.region.center[0].flatten()
     floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
     floors = floors - prices @ middle
-    falling = -(slopes + prices).sign().numpy()
+    falling = -(slopes + prices).sign().numpy()  # where the planes are lowest; there every relu is as high as it can be
     found = []
     for b, program in enumerate(programs):
         corner = program.encoding.program.upper.copy()
         moved = program.encoding.pixels.moved
         corner[: len(moved)] = falling[b][moved]
+        program = program.tightened(corner)
         found.append(Part(head.tiles[b], program, prices[b].numpy(), float(floors[b]), corner))
     return tuple(found)
 
 
-def _worth_a_choice(
-    graph: Graph, known: Known, seen: Mapping[int, Tensor], exact: int
-) -> dict[int, list[np.ndarray]]:
+def _worth_a_choice(graph: Graph, known: Known, seen: Mapping[int, Tensor], exact: int) -> dict[int, list[np.ndarray]]:
     """For each layer of relus and each tile: which to keep exact.
 
     What a relu's triangle can cost a row is its height times the row's slope there.
