@@ -42,6 +42,16 @@ class Relu:
 
 
 @dataclass(frozen=True)
+class Sigmoid:
+    """`1 / (1 + exp(-x))`, elementwise."""
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """The hyperbolic tangent, elementwise."""
+
+
+@dataclass(frozen=True)
 class MaxPool:
     """The largest input of each window; with `rectify`, at least 0.
 
@@ -65,7 +75,9 @@ class Add:
     """The elementwise sum of two nodes."""
 
 
-Op = Input | Conv | Linear | Relu | MaxPool | Reshape | Add
+Op = Input | Conv | Linear | Relu | Sigmoid | Tanh | MaxPool | Reshape | Add
+Squash = Sigmoid | Tanh
+"""Smooth steps: they have no exact encoding as a mixed-integer linear program."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +155,10 @@ def apply(op: Op, args: list[Tensor], shape: tuple[int, ...]) -> Tensor:
             return F.linear(args[0], op.weight, op.bias)
         case Relu():
             return args[0].relu()
+        case Sigmoid():
+            return args[0].sigmoid()
+        case Tanh():
+            return args[0].tanh()
         case MaxPool():
             pooled = F.max_pool2d(args[0], op.kernel, op.stride, op.padding)
             return pooled.relu() if op.rectify else pooled
