@@ -1,13 +1,13 @@
 """Sigmoid and Tanh: a chord or a tangent on either side, the point of contact free (CROWN, Zhang et al. 2018).
 
-Both are odd about (0, f(0)), convex below 0 and concave above. On [l, u], with `turn` the point >= 0 whose tangent meets
-the graph again at l (0 where l >= 0):
+Both are odd about (0, f(0)), convex below 0 and concave above. On [l, u], with `turn` the point >= 0 whose tangent
+meets the graph again at l (0 where l >= 0):
 
 * u <= turn: the chord lies above f;
 * else every tangent at p in [max(turn, l), u] does. Its largest error is least near the middle, which is the default.
 
-Below, the same on [-u, -l]. No line is trusted: given its slope, its offset is raised until it clears f at the ends and at
-the point of contact, where `f(x) - slope x` has its maximum, and by `ALLOWANCE` for rounding.
+Below, the same on [-u, -l]. No line is trusted: given its slope, its offset is raised until it clears f at the ends and
+at the point of contact, where `f(x) - slope x` has its maximum, and by `ALLOWANCE` for rounding.
 """
 
 from dataclasses import dataclass
