@@ -20,9 +20,10 @@ from torch import Tensor
 from aureole.core.errors import InputError
 from aureole.core.files import read_bytes
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
-from aureole.nets.onnx_ops import MOVES, OPERATORS, Argument, Call
+from aureole.nets.lowering import Argument, Call
 from aureole.nets.onnx_replay import OnnxModel
-from aureole.nets.onnx_values import Builder, Value
+from aureole.nets.operators import MOVES, OPERATORS, lower
+from aureole.nets.values import Builder, Value
 
 if TYPE_CHECKING:
     import onnx
@@ -182,7 +183,7 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
             builder.values[node.output[0]] = computed[0]
         elif kind in OPERATORS:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            builder.values[node.output[0]] = OPERATORS[kind](Call(name, kind, arguments, attributes, builder))
+            builder.values[node.output[0]] = lower(Call(name, kind, arguments, attributes, builder))
         else:
             known = ", ".join(sorted({*OPERATORS, *MOVES, "Cast", "Dropout"}))
             raise InputError(f"node {name}: operator {kind} is not supported; supported: {known}")

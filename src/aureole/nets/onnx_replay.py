@@ -1,5 +1,6 @@
 """The original ONNX model as a function. The one door to `onnxruntime`, an extra: `pip install aureole[onnx]`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,13 @@ class OnnxModel:
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen kinds of its own
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = str(error).strip().splitlines()[0]
+            known = re.search(r"official support for domain ai\.onnx is till opset (\d+)", reason)
+            if known:
+                raise InputError(
+                    f"this onnxruntime knows opsets up to {known[1]}; export the model with that one, or update it"
+                ) from error
+            reason = reason[:160]
             raise InputError(f"onnxruntime refuses the model ({reason}); export it again") from error
         return cls(session, name, shape, dtype, layout)
 
