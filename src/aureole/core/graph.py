@@ -98,11 +98,16 @@ class Graph:
             None replays through the graph itself.
     precision: the dtype in which the original model takes images; where the region holds a number of that dtype, a
             witness is one, so that the model sees the witness itself and not a rounded neighbour.
+    notes: what an answer about this graph has to say besides (a softmax left out, a replay that is not the original's)
+    softmax: the model ends in a softmax that was left out here and in `source`: the order of the scores is that of the
+            model, their values are not
     """
 
     nodes: tuple[Node, ...]
     source: Callable[[Tensor], Tensor] | None = None
     precision: torch.dtype = torch.float64
+    notes: tuple[str, ...] = ()
+    softmax: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
