@@ -288,8 +288,30 @@ def test_double_models_are_replayed_in_double(tmp_path):
 def test_a_trailing_softmax_is_dropped_with_a_note(tmp_path):
     path = chain(tmp_path / "net.onnx", [1, 4], [("MatMul", [None, a(4, 3)], {}), ("Softmax", [None], {"axis": 1})])
     network = load_onnx(path)
-    assert network.notes == ("the trailing Softmax was dropped: scores are logits",)
+    assert network.notes == network.graph.notes == ("the trailing Softmax was dropped: scores are logits",)
+    assert network.graph.softmax
     agree(network)
+
+
+@pytest.mark.parametrize("name", ["conv", "channels-last", "mlp", "conv-groups", "pad-conv", "nothing"])
+def test_normalisation_goes_before_the_model(name, tmp_path):
+    path = chain(tmp_path / "net.onnx", *CASES[name])
+    plain = load_onnx(path)
+    channels = plain.graph.input_shape[0] if len(plain.graph.input_shape) == 3 else 1
+    mean, std = [0.25, 0.5][:channels], [0.5, 0.125][:channels]  # exact in float32
+    network = load_onnx(path, mean=mean, std=std)
+    agree(network)
+    images = torch.rand(3, *plain.graph.input_shape, generator=torch.Generator().manual_seed(2)).double()
+    axes = (-1, *[1] * (images.ndim - 2))
+    inner = (images - torch.tensor(mean).double().reshape(axes)) / torch.tensor(std).double().reshape(axes)
+    with torch.no_grad():
+        assert torch.allclose(network.graph(images), plain.graph(inner), rtol=0, atol=1e-9)
+        assert torch.allclose(network.graph.source(images), plain.graph.source(inner), rtol=0, atol=1e-5)
+
+
+def test_a_normalisation_of_other_channels_is_told(tmp_path):
+    with pytest.raises(InputError, match="mean has 3 numbers"):
+        load_onnx(chain(tmp_path / "net.onnx", *CASES["conv"]), mean=(0.1, 0.2, 0.3))
 
 
 def test_biases_and_batch_norms_leave_no_layer_of_their_own(tmp_path):

@@ -102,7 +102,7 @@ def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Win
     weight, padding = _symmetric(call, weight, window)
     below = call.builder.laid_out(value, value.order.shape[1:], call.name, image=True)
     op = Conv(
-        torch.from_numpy(np.ascontiguousarray(weight)), torch.from_numpy(bias), window.stride, padding, window.dilation,
+        torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias)), window.stride, padding, window.dilation,
         groups,
     )  # fmt: skip
     node = call.builder.put(op, below, name=call.name)

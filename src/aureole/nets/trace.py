@@ -108,7 +108,7 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tup
         raise InputError(f"the network takes {len(users)} inputs; it must take one image")
     known[str(users[0])] = builder.whole(0, (1, *shape))
     for fx in program.graph.nodes:
-        if fx.op == "call_function":
+        if fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
             known[fx.name] = _step(fx, known, builder)
     results = program.graph.output_node().args[0]
     if len(results) != 1:

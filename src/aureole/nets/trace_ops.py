@@ -37,8 +37,8 @@ class Traced:
 
     def axes(self, key: str) -> int:
         """Along how many axes the operator's windows slide; its input must be one image with its batch axis."""
-        axes = 1 if "1d" in str(self.fx.target) else 2
-        shape = self[key].order.shape
+        name, shape = str(self.fx.target), self[key].order.shape
+        axes = len(shape) - 2 if "convolution" in name and len(shape) == 3 else 1 if "1d" in name else 2
         if len(shape) != axes + 2:
             wanted = "channels x height x width" if axes == 2 else "channels x length"
             raise self.refuse(f"it reads shape {shape[1:]} per image; it must be {wanted}")
@@ -83,6 +83,8 @@ def _argument(value: Any) -> Argument:
 
 
 def _conv(call: Traced) -> Value:
+    if call.values.get("transposed"):
+        raise call.refuse("transposed convolutions are not supported")
     if isinstance(call["weight"], Value) or not isinstance(call["input"], Value):
         raise call.refuse("its weight is computed by the network, not stored")
     axes, given = call.axes("input"), call["padding"]
@@ -152,7 +154,7 @@ def _reduce(kind: str) -> Callable[[Traced], Value]:
 
 
 def _batch_norm(call: Traced) -> Value:
-    if call["training"]:
+    if call.values.get("training"):
         raise call.refuse("it is in training mode; use the running statistics")
     mean = call["running_mean"]
     if mean is None:
@@ -204,8 +206,16 @@ def _clip(low: str, high: str) -> Callable[[Traced], Value]:
     return lambda call: call.lower("Clip", call["self"], call[low], call[high])
 
 
-TRANSLATIONS: Mapping[str, Callable[[Traced], Value]] = {
+def _first(step: Callable[[Traced], Value]) -> Callable[[Traced], list[Value]]:
+    """For operators that give more than one tensor, of which networks read the first."""
+    return lambda call: [step(call)]
+
+
+TRANSLATIONS: Mapping[str, Callable[[Traced], Value | list[Value]]] = {
+    "aten._adaptive_avg_pool2d.default": _adaptive_pool,
+    "aten._native_batch_norm_legit_no_training.default": _first(_batch_norm),
     "aten.adaptive_avg_pool2d.default": _adaptive_pool,
+    "aten.add.Scalar": _binary("Add"),
     "aten.add.Tensor": _binary("Add"),
     "aten.addmm.default": _add_product,
     "aten.avg_pool1d.default": _average_pool,
@@ -218,6 +228,8 @@ TRANSLATIONS: Mapping[str, Callable[[Traced], Value]] = {
     "aten.conv1d.padding": _conv,
     "aten.conv2d.default": _conv,
     "aten.conv2d.padding": _conv,
+    "aten.convolution.default": _conv,
+    "aten.div.Scalar": _binary("Div"),
     "aten.div.Tensor": _binary("Div"),
     "aten.hardtanh.default": _clip("min_val", "max_val"),
     "aten.leaky_relu.default": lambda call: call.lower("LeakyRelu", call["self"], alpha=float(call["negative_slope"])),
@@ -225,8 +237,10 @@ TRANSLATIONS: Mapping[str, Callable[[Traced], Value]] = {
     "aten.matmul.default": lambda call: call.lower("MatMul", call["self"], call["other"]),
     "aten.max_pool1d.default": _max_pool,
     "aten.max_pool2d.default": _max_pool,
+    "aten.max_pool2d_with_indices.default": _first(_max_pool),
     "aten.mean.dim": _reduce("ReduceMean"),
     "aten.mm.default": lambda call: call.lower("MatMul", call["self"], call["mat2"]),
+    "aten.mul.Scalar": _binary("Mul"),
     "aten.mul.Tensor": _binary("Mul"),
     "aten.neg.default": _elementwise("Neg"),
     "aten.pad.default": _pad,
@@ -234,6 +248,7 @@ TRANSLATIONS: Mapping[str, Callable[[Traced], Value]] = {
     "aten.relu6.default": lambda call: call.lower("Clip", call["self"], 0.0, 6.0),
     "aten.rsub.Scalar": _reversed_sub,
     "aten.sigmoid.default": _elementwise("Sigmoid"),
+    "aten.sub.Scalar": _binary("Sub"),
     "aten.sub.Tensor": _binary("Sub"),
     "aten.sum.dim_IntList": _reduce("ReduceSum"),
     "aten.tanh.default": _elementwise("Tanh"),
