@@ -204,7 +204,11 @@ CASES = {
     ),
     "concat-grouped": (
         IMAGE,
-        [step("Conv", a(4, 1, 3, 3), group=2), ("Conv", ["x", a(2, 2, 3, 3)], {}), ("Concat", ["t0", "t1", "t0"], {"axis": 1})],
+        [
+            step("Conv", a(4, 1, 3, 3), group=2),
+            ("Conv", ["x", a(2, 2, 3, 3)], {}),
+            ("Concat", ["t0", "t1", "t0"], {"axis": 1}),
+        ],
     ),
     "concat-rows": (
         IMAGE,
@@ -224,10 +228,19 @@ CASES = {
     "concat-stored-channels": (IMAGE, [("Concat", [a(1, 1, 6, 5), "x"], {"axis": 1}), step("Conv", a(4, 3, 3, 3))]),
     "concat-three": (
         [1, 3],
-        [("MatMul", ["x", a(3, 2)], {}), RELU, ("MatMul", ["x", a(3, 2)], {}), step("Tanh"),
-         ("Concat", ["x", "t1", "t3"], {"axis": 1}), step("MatMul", a(7, 2))],
+        [
+            ("MatMul", ["x", a(3, 2)], {}),
+            RELU,
+            ("MatMul", ["x", a(3, 2)], {}),
+            step("Tanh"),
+            ("Concat", ["x", "t1", "t3"], {"axis": 1}),
+            step("MatMul", a(7, 2)),
+        ],
     ),
-    "pad-conv": (IMAGE, [step("Pad", ints(0, 0, 1, 0, 0, 0, 2, 1)), step("Conv", a(3, 2, 3, 3), a(3), pads=[0, 1, 0, 1])]),
+    "pad-conv": (
+        IMAGE,
+        [step("Pad", ints(0, 0, 1, 0, 0, 0, 2, 1)), step("Conv", a(3, 2, 3, 3), a(3), pads=[0, 1, 0, 1])],
+    ),
     "pad-relu": (IMAGE, [CONV, step("Pad", ints(0, 0, 1, 2, 0, 0, 1, 0)), RELU]),
     "pad-pool": (IMAGE, [RELU, step("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1)), step("MaxPool", kernel_shape=[3, 3])]),
     "pad-average": (IMAGE, [step("Pad", ints(0, 0, 1, 1, 0, 0, 0, 0)), step("AveragePool", kernel_shape=[2, 2])]),
@@ -244,9 +257,15 @@ CASES = {
     "pad-channels": (IMAGE, [step("Pad", ints(0, 1, 0, 0, 0, 2, 0, 0)), step("Conv", a(4, 5, 3, 3))]),
     "pad-reflect": (IMAGE, [step("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), step("Conv", a(4, 2, 3, 3))]),
     "pad-axes": (IMAGE, [step("Pad", ints(1, 2), np.array(0.0, F32), ints(-1)), RELU]),
-    "clip": ([1, 5], [step("MatMul", a(5, 6)), step("Clip", np.array(-0.3, F32), np.array(0.8, F32)), step("MatMul", a(6, 2))]),
+    "clip": (
+        [1, 5],
+        [step("MatMul", a(5, 6)), step("Clip", np.array(-0.3, F32), np.array(0.8, F32)), step("MatMul", a(6, 2))],
+    ),
     "clip-above": ([1, 5], [step("MatMul", a(5, 6)), ("Clip", [None, "", np.array(0.1, F32)], {})]),
-    "constants-left": ([1, 4], [("Sub", [a(4), None], {}), ("Mul", [a(4), None], {}), step("Div", np.array(3, F32)), RELU]),
+    "constants-left": (
+        [1, 4],
+        [("Sub", [a(4), None], {}), ("Mul", [a(4), None], {}), step("Div", np.array(3, F32)), RELU],
+    ),
     "negative": ([1, 4], [step("Neg"), RELU]),
     "reduce-mean": (IMAGE, [CONV, RELU, step("ReduceMean", ints(2, 3), keepdims=0)]),
     "reduce-mean-other": (IMAGE, [CONV, RELU, step("ReduceMean", ints(1, -1))]),

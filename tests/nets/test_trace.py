@@ -191,7 +191,7 @@ def test_training_mode_and_later_changes_do_not_matter():
 
 BAD = {
     "an operator": ("cf", lambda n, x: torch.erf(n.f(n.c(x).flatten(1))), "operator aten.erf.default"),
-    "a product": ("cf", lambda n, x: n.f((n.c(x) * n.c(x)).flatten(1)), "mul.Tensor|node mul .Mul.: its input 1 is comp"),
+    "a product": ("cf", lambda n, x: n.f((n.c(x) * n.c(x)).flatten(1)), "node mul .Mul.: its input 1 is"),
     "computed filter": ("c", lambda n, x: F.conv2d(x, x).flatten(1), "weight is computed by the network"),
     "ceil mode": ("ch", lambda n, x: n.h(F.max_pool2d(x, 3, 2, ceil_mode=True).flatten(1)[:, :3]), "ceil_mode"),
     "pool dilation": ("cf", lambda n, x: n.f(F.max_pool2d(n.c(x), 1, dilation=2).flatten(1)), "dilation"),
@@ -287,7 +287,7 @@ def test_normalisation_becomes_part_of_the_network(pad):
 
 @pytest.mark.parametrize(
     ("mean", "std", "told"),
-    [((0.5, 0.5), None, "mean has 2 numbers"), (None, (0.0,), "std holds 0"), ((float("nan"),), None, "mean holds nan")],
+    [((0.5, 0.5), None, "mean has 2 numbers"), (None, (0.0,), "std holds 0"), ((torch.nan,), None, "mean holds nan")],
 )
 def test_normalisation_that_does_not_fit_is_told(mean, std, told):
     with pytest.raises(InputError, match=told):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from aureole.core.errors import InputError
@@ -164,7 +163,8 @@ def leaky_relu(call: Call) -> Value:
 
 def clip(call: Call) -> Value:
     """Clip as `high - relu(high - low - relu(x - low))`: exact, and its intervals stay within the limits."""
-    ends = (call.constant(i) if i < len(call.arguments) else call.attributes.get(key) for i, key in ((1, "min"), (2, "max")))
+    ends = (call.constant(1) if len(call.arguments) > 1 else call.attributes.get("min"),
+            call.constant(2) if len(call.arguments) > 2 else call.attributes.get("max"))  # fmt: skip
     low, high = (None if end is None else float(np.asarray(end)) for end in ends)
     value = call.computed(0)
     if low is not None and high is not None and low > high:
@@ -196,7 +196,7 @@ def reduce(call: Call) -> Value:
 
 def concat(call: Call) -> Value:
     """Concat as a sum of its parts, each put in its place among zeros."""
-    shapes = [argument.order.shape if isinstance(argument, Value) else np.shape(argument) for argument in call.arguments]
+    shapes = [a.order.shape if isinstance(a, Value) else np.shape(a) for a in call.arguments]
     axis = int(call.attributes["axis"]) % len(shapes[0])
     ends = np.cumsum([0, *(shape[axis] for shape in shapes)])
     whole = tuple(int(ends[-1]) if a == axis else n for a, n in enumerate(shapes[0]))

@@ -102,8 +102,8 @@ def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Win
     weight, padding = _symmetric(call, weight, window)
     below = call.builder.laid_out(value, value.order.shape[1:], call.name, image=True)
     op = Conv(
-        torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias)), window.stride, padding, window.dilation,
-        groups,
+        torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias)), window.stride, padding,
+        window.dilation, groups,
     )  # fmt: skip
     node = call.builder.put(op, below, name=call.name)
     return call.builder.whole(node, (1, *call.builder.nodes[node].shape))

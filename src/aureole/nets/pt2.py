@@ -41,13 +41,15 @@ def read_pt2(path: Path) -> Exported:
         names = program.graph_signature.user_inputs
         inputs = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
     except Exception as error:  # torch raises many kinds for a damaged archive
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"{path} is not a readable .pt2 file ({reason}); save it again with torch.export.save") from error
+        raise InputError(
+            f"{path} is not a readable .pt2 file ({_line(error)}); save it with torch.export.save"
+        ) from error
     if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
         raise InputError(f"{path} takes {len(inputs)} inputs; it must take one image")
     first, *shape = inputs[0].shape
     if (isinstance(first, int) and first != 1) or not all(isinstance(n, int) for n in shape):
-        raise InputError(f"{path} takes input {tuple(inputs[0].shape)}; export it for a batch of 1 and a fixed image size")
+        found = tuple(inputs[0].shape)
+        raise InputError(f"{path} takes input {found}; export it for a batch of 1 and a fixed image size")
     for node in list(module.graph.nodes):  # they insist on the dtype of the export; proofs are in float64
         if str(node.target) == "aten._assert_tensor_metadata.default":
             module.graph.erase_node(node)
@@ -71,8 +73,9 @@ def _refuse_pickles(path: Path, data: bytes) -> None:
     except InputError:
         raise
     except Exception as error:  # zipfile, json and torch raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"{path} is not a readable .pt2 file ({reason}); save it again with torch.export.save") from error
+        raise InputError(
+            f"{path} is not a readable .pt2 file ({_line(error)}); save it with torch.export.save"
+        ) from error
 
 
 def _pickled(config: Any) -> bool:
@@ -80,3 +83,7 @@ def _pickled(config: Any) -> bool:
     payloads = config.get("config", {}).values()
     plain = ("weight_", "tensor_")
     return any(p.get("use_pickle") or not str(p.get("path_name", "")).startswith(plain) for p in payloads)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

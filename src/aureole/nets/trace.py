@@ -8,12 +8,10 @@ import copy
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from aureole.core.errors import InputError
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
@@ -26,9 +24,7 @@ SOFTMAX = tuple(f"aten.{name}" for name in (
 ))  # fmt: skip
 
 
-def trace(
-    module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None
-) -> Graph:
+def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None) -> Graph:
     """The module as a graph with float64 weights; witnesses are replayed through a float64 copy of the module.
 
     shape: one image's shape (channels, height, width), without the batch axis.
@@ -138,7 +134,7 @@ def _stored(program: torch.export.ExportedProgram) -> dict[str, Any]:
 def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     """What one call of the program gives: computed now where no image is needed, else added to the graph."""
     name = str(fx.target)
-    args, kwargs = torch.fx.node.map_arg((fx.args, fx.kwargs), lambda node: known[node.name])
+    args, kwargs = _arguments(fx, known)
     call = Traced(fx, args, kwargs, builder)
     try:
         if not call.computed:
@@ -162,9 +158,14 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"node {fx.name} ({name}) is used in a way that is not supported ({_first_line(error)})") from error
+        raise InputError(f"node {fx.name} ({name}) cannot be used so ({_first_line(error)})") from error
     known_names = ", ".join(sorted({*TRANSLATIONS, *MOVES, *PASS_THROUGH}))
     raise InputError(f"operator {name} (node {fx.name}) is not supported; supported: {known_names}")
+
+
+def _arguments(fx: torch.fx.Node, known: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    found: Any = torch.fx.node.map_arg((fx.args, fx.kwargs), lambda node: known[node.name])
+    return tuple(found[0]), dict(found[1])
 
 
 def _first_line(error: Exception) -> str:

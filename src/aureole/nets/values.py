@@ -173,7 +173,8 @@ class Builder:
             placed[:, order] = weight if value.plain else weight * scale
         else:
             np.add.at(placed.T, order, (weight * scale).T)
-        op = Linear(torch.from_numpy(placed), torch.from_numpy(np.array(bias if value.plain else bias + weight @ shift)))
+        moved = np.array(bias) if value.plain else bias + weight @ shift
+        op = Linear(torch.from_numpy(placed), torch.from_numpy(moved))
         return self.whole(self.put(op, self.shaped(value.node, (self.size(value.node),)), name=name), shape)
 
     def among_channels(self, value: Value, first: int, count: int, name: str) -> Value:
