@@ -43,6 +43,11 @@ class Call:
             raise self.refuse(f"its input {i} is computed by the network; only stored values are supported there")
         return None if value is None else np.asarray(value, dtype=np.float64)
 
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of argument i, computed or stored."""
+        value = self.arguments[i]
+        return value.order.shape if isinstance(value, Value) else self.weights(i).shape
+
     def weights(self, i: int) -> Floats:
         """Argument i, a stored array that cannot be left out."""
         value = self.constant(i)
@@ -196,7 +201,7 @@ def reduce(call: Call) -> Value:
 
 def concat(call: Call) -> Value:
     """Concat as a sum of its parts, each put in its place among zeros."""
-    shapes = [a.order.shape if isinstance(a, Value) else np.shape(a) for a in call.arguments]
+    shapes = [call.shape(i) for i in range(len(call.arguments))]
     axis = int(call.attributes["axis"]) % len(shapes[0])
     ends = np.cumsum([0, *(shape[axis] for shape in shapes)])
     whole = tuple(int(ends[-1]) if a == axis else n for a, n in enumerate(shapes[0]))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,7 +165,7 @@ def pad(call: Call) -> Value:
         parts = (None if part is None else part[inside] for part in (value.scale, value.shift))
         value = Value(value.node, value.order[inside], *parts)
     grown = [(max(a, 0), max(b, 0)) for a, b in amounts]
-    mode = call.attributes.get("mode", b"constant")
+    mode: Any = call.attributes.get("mode", b"constant")
     mode = mode.decode() if isinstance(mode, bytes) else mode
     if mode != "constant":
         if mode not in ("reflect", "edge", "wrap"):

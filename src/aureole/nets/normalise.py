@@ -33,6 +33,9 @@ def checked(
 class Normalised(nn.Module):
     """A module behind (x - mean) / std; images of the given shape, channels first."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, module: nn.Module, mean: Scales | None, std: Scales | None, shape: Sequence[int]) -> None:
         super().__init__()
         self.module = module
