@@ -48,6 +48,8 @@ class Settings:
     delta: float = 1e-3
     timeout: float = 60.0
     seed: int = 0
+    mean: str | None = None
+    std: str | None = None
 
     @property
     def query_seconds(self) -> float:
@@ -95,6 +97,8 @@ def neighborhood(
     ] = None,
     seed: options.Seed = 0,
     arch: options.Arch = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -102,20 +106,21 @@ def neighborhood(
 
     Writes a record and a picture, which `aureole report` draws again. Ctrl-C ends the search with what is proved.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed)
+    settings = Settings(method, objective, weights, delta, timeout, seed, mean, std)
     if target is None:
         raise InputError("no target is given; pass --target with the label that must survive")
     if perturbed == target:
         raise InputError(f"--object and --target are both {target}; the object must be another label than the target")
     if out is not None:
         options.check_out(out)
-    network, graph = inputs.read_network(net, arch, data_root)
+    network, graph = inputs.read_network(net, arch, data_root, mean, std)
     if scene is not None:
         if image is not None or mask is not None:
             raise InputError("both --scene and IMAGE or --mask given; pass the scene alone, or an image and its mask")
         question = from_scene(scene, target, perturbed, k)
     else:
         question = _from_files(graph, image, mask, target, perturbed, k)
+    graph = inputs.taking_image(graph, question.image)
     folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{target}-{method}"
     options.check_out(folder)
     with progress(f"growing rings in {network.name}", timeout) as on_progress:
@@ -159,7 +164,7 @@ def answer(
             network, question.name, problem, found, question.mask, question.target_mask, config
         ),
     )
-    return found.summary() | {"record": str(folder)}, records.draw_pictures(folder)
+    return found.summary() | {"record": str(folder), "notes": list(graph.notes)}, records.draw_pictures(folder)
 
 
 def from_scene(folder: Path, target: int, perturbed: int | None, k: int | None) -> Question:
@@ -182,7 +187,7 @@ def _from_files(
         raise InputError("no image is given; pass IMAGE and --mask, or --scene")
     if mask is None:
         raise InputError("no mask is given; pass --mask with the perturbed object's pixels, or --scene")
-    pixels = inputs.read_fitting_image(image, graph)
+    pixels, _ = inputs.read_image_for(image, graph)
     if k is None:
         raise InputError("no k is given; pass --k: the target must stay among the k highest scores")
     return Question(pixels, inputs.read_fitting_mask(mask, pixels), None, target, perturbed, k, image.stem)
@@ -211,5 +216,6 @@ def _tell(result: dict[str, Any], network: str, question: Question, pictures: li
         ("time", f"{result['seconds']:.1f} s"),
         ("record", result["record"]),
     ]
+    facts += [("note", note) for note in result["notes"]]
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

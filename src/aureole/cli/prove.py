@@ -31,6 +31,8 @@ def prove(
     witness: Annotated[Path | None, typer.Option("--witness", help="Write the witness here (.npy).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a record and a picture into this folder.")] = None,
     arch: options.Arch = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -39,10 +41,10 @@ def prove(
     ROBUST is proved, VULNERABLE comes with a witness image, UNKNOWN says why.
     """
     _check(radius, radii, mask, timeout, seed, witness, out)
-    network, graph = inputs.read_network(net, arch, data_root)
+    network, graph = inputs.read_network(net, arch, data_root, mean, std)
     spec = TopK(target, k)
     spec.rows(graph.classes)
-    pixels = inputs.read_fitting_image(image, graph)
+    pixels, graph = inputs.read_image_for(image, graph)
     marked = None if mask is None else inputs.read_fitting_mask(mask, pixels)
     ring_radii = None
     if radii is not None and marked is not None:
@@ -57,9 +59,10 @@ def prove(
 
     place = witness or (out / "witness.npy" if out is not None else None)
     config: dict[str, Any] = {"target": target, "k": k, "radius": radius, "timeout": timeout, "seed": seed}
+    config |= {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
     if ring_radii is not None:
         config["radii"] = ring_radii.tolist()
-    result = _result(answer, place)
+    result = _result(answer, place) | {"notes": list(graph.notes)}
     if out is not None:
         result["record"] = str(out)
         records.save(
@@ -83,17 +86,18 @@ def decide(
     seed: int,
 ) -> Answer:
     """`verify.prove`, after a look at the clean image: where the spec fails there, that image is the witness."""
-    margin = float(spec.margin(graph.replay(image)))
+    seen = region.nearest(image, graph.precision)[0]  # a number that the model reads as it is
+    margin = float(spec.margin(graph.replay(seen)))
     if margin > 0:
         return verify.prove(graph, region, spec, budget=budget, seed=seed)
     return Answer(
         Verdict.VULNERABLE,
         Why.ATTACK,
         margin_seen=margin,
-        witness=image,
-        weakest=image,
+        witness=seen,
+        weakest=seen,
         seconds=budget.spent,
-        detail="the spec fails on the clean image",
+        detail="; ".join(["the spec fails on the clean image", *graph.notes]),
     )
 
 
@@ -159,6 +163,7 @@ def _tell(answer: Answer, result: dict[str, Any], network: str, target: int, k: 
         facts.append(("smallest margin seen", f"{answer.margin_seen:.4g}"))
     if answer.witness is not None:
         facts.append(("witness", result["witness"] or "not written; pass --witness FILE.npy to keep it"))
+    facts += [("note", note) for note in result["notes"]]
     facts += [("prover calls", calls_in_words(result["calls"])), ("time", f"{answer.seconds:.1f} s")]
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

@@ -13,6 +13,7 @@ from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.core import Budget, InputError
 from aureole.core.files import read_bytes, write_bytes
+from aureole.core.spec import only_compares
 
 
 def verify_property(
@@ -56,7 +57,8 @@ def verify_property(
         return
     print(decided.decision)
     counted = ", ".join(f"{count} by {why}" for why, count in decided.why.items())
-    facts = [*network.notes, decided.detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
+    detail = "" if decided.detail == "; ".join(network.notes) else decided.detail
+    facts = [*network.notes, detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
     print("\n".join(fact for fact in facts if fact))
 
 
@@ -78,12 +80,10 @@ def counterexample(x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> s
 
 def _check_scores(question: verify.Property, network: nets.OnnxNetwork, path: Path) -> None:
     """Without its softmax a model gives logits: their order is that of the probabilities, their values are not."""
-    if not network.notes:
+    if not network.graph.softmax:
         return
     for unsafe in (u for case in question.cases for u in case.unsafe):
-        if bool(unsafe.constants.any()) or bool(
-            (unsafe.rows.sum(1) != 0).any() or ((unsafe.rows != 0).sum(1) > 2).any()
-        ):
+        if not only_compares(unsafe.rows, unsafe.constants):
             raise InputError(
                 f"{path} does more than compare two scores, but the model's softmax cannot be read; "
                 "export the model without it and state the property over logits"

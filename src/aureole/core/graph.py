@@ -1,5 +1,6 @@
 """Graphs: a network as a list of simple operators that the mathematics can read."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -191,6 +192,37 @@ def check_finite(graph: Graph) -> None:
                         f"{node.name or type(node.op).__name__}.{part} holds NaN or infinite values; "
                         "pass finite weights"
                     )
+
+
+def taking(graph: Graph, shape: tuple[int, ...]) -> Graph:
+    """The same network for images of another shape that hold as many numbers, read in row-major order."""
+    old = graph.input_shape
+    if shape == old:
+        return graph
+    if math.prod(shape) != math.prod(old):
+        raise InputError(f"the network takes {math.prod(old)} numbers, not {math.prod(shape)}")
+    first = [replace(graph.nodes[0], shape=shape), Node(Reshape(), (0,), old, "image")]
+    moved = [
+        replace(n, inputs=tuple(0 if isinstance(n.op, Reshape) and i == 0 else i + 1 for i in n.inputs))
+        for n in graph.nodes[1:]
+    ]
+    nodes = [*first, *moved]
+    for i, node in enumerate(nodes):  # a reshape back to the image's shape is the image
+        if i > 1 and isinstance(node.op, Reshape) and node.inputs == (0,) and node.shape == shape:
+            nodes = [replace(n, inputs=tuple(0 if j == i else j for j in n.inputs)) for n in nodes]
+    source = None if graph.source is None else _Reshaped(graph.source, old)
+    return replace(graph, nodes=without_unread(nodes), source=source)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reshaped:
+    """A model for images of another shape."""
+
+    model: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.model(images.reshape(len(images), *self.shape))
 
 
 def merge_rectified_pools(graph: Graph) -> Graph:

@@ -41,7 +41,7 @@ class Answer:
     slack:        what the deciding bound had to exceed, in score units
     seconds:      wall-clock time
     calls:        how often each stage ran
-    detail:       one line for people when the verdict is UNKNOWN
+    detail:       one line for people: why the verdict is UNKNOWN, or what is to be known about the witness
     """
 
     verdict: Verdict

@@ -179,7 +179,7 @@ class Builder:
 
     def among_channels(self, value: Value, first: int, count: int, name: str) -> Value:
         """A tensor (1, C, H, W) as the channels from `first` on of `count` channels, zero elsewhere."""
-        i = self.laid_out(value, value.order.shape[1:], name, image=True)
+        i = self.laid_out(value, value.order.shape[1:], name)
         node, channels = self.nodes[i], self.nodes[i].shape[0]
         chosen = torch.zeros(count, channels, dtype=torch.float64)
         chosen[torch.arange(first, first + channels), torch.arange(channels)] = 1.0

@@ -69,7 +69,7 @@ def prove(
 def _answer(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answer:
     witness, detail = None, ""
     if known.broken:
-        verdict, witness = Verdict.VULNERABLE, known.image
+        verdict, witness, detail = Verdict.VULNERABLE, known.image, "; ".join(query.original.notes)
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:
