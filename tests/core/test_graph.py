@@ -123,7 +123,7 @@ def test_images_of_another_shape(net):
     assert torch.equal(back(image[None]), graph(image[None]))
     assert len(back.nodes) == len(graph.nodes)  # no reshape there and back
     assert torch.equal(taking(graph, graph.input_shape)(image[None]), graph(image[None]))
-    source = Graph(graph.nodes, source=lambda images: graph(images))
+    source = Graph(graph.nodes, source=graph)
     assert torch.equal(taking(source, (image.numel(),)).replay(image.flatten()), graph(image[None])[0])
     with pytest.raises(InputError, match="numbers"):
         taking(graph, (7,))

@@ -13,7 +13,7 @@ NetArgument = Annotated[
     str,
     typer.Argument(
         metavar="NET",
-        help="A .safetensors, .onnx or .pt2 file; digits-none, digits-l0, digits-linf; or an author's name (--data-root).",
+        help="A .safetensors, .onnx or .pt2 file; digits-none, digits-l0, digits-linf; an author's name (--data-root).",
     ),
 ]
 Arch = Annotated[str | None, typer.Option("--arch", help="x1k, x2 or x3; recognised from the weights when left out.")]

@@ -7,6 +7,7 @@ open sizes in the file: load files from people you trust.
 import hashlib
 import io
 import json
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,9 @@ def read_pt2(path: Path) -> Exported:
     data = read_bytes(path, "a .pt2 file written by torch.export.save")
     _refuse_pickles(path, data)
     try:
-        program = torch.export.load(io.BytesIO(data))
-        module = program.module(check_guards=False)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
+            program = torch.export.load(io.BytesIO(data))
+            module = program.module(check_guards=False)
         names = program.graph_signature.user_inputs
         inputs = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
     except Exception as error:  # torch raises many kinds for a damaged archive

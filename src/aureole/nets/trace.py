@@ -35,7 +35,9 @@ def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None
     weights that are not finite (named), or does not end in one vector of scores.
     """
     shape = tuple(shape)
-    module = copy.deepcopy(module).eval().to(torch.float64).requires_grad_(False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
+        module = copy.deepcopy(module)
+    module = module.eval().to(torch.float64).requires_grad_(False)
     if mean is not None or std is not None:
         module = Normalised(module, mean, std, shape).to(torch.float64)
     program = _export(module, shape)
