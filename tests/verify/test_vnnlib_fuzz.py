@@ -22,7 +22,7 @@ GOOD = """; a small property
 TOKENS = re.findall(r"[()]|[^\s()]+|\s+", GOOD)
 STRANGE = ["(", ")", "X_2", "X_-1", "Y_0", "X_0", "Z", "<=", "=", "or", "and", "assert", "declare-const", "Real", "Int",
            "nan", "inf", "1e400", "-", "0x10", "1_000", "", " ", "\n", ";", "\x00", "\u00e9", "*", "/", "*  *", "not",
-           "9" * 400, "(" * 150, "(or" * 30, "let", "|X_0|", "X_" + "9" * 5000, "1e300", "1e-320", "\ufeff"]  # fmt: skip
+           "9" * 400, "(" * 150, "(or" * 30, "let", "X_" + "9" * 5000, "1e300", "1e-320", "\ufeff"]  # fmt: skip
 
 
 @st.composite
