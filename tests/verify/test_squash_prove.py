@@ -7,7 +7,8 @@ from aureole.bounds import intermediate_bounds
 from aureole.core import Budget, Graph, Region, TopK, Verdict, Why
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.encoding import encode, inexact
-from aureole.verify.highs import Status, solve
+from aureole.verify.highs import solve
+from aureole.verify.solver import Status
 from aureole.verify.stages import Milp, Screen
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ from aureole.neighborhood.problem import WEIGHTS, named_weights
 
 
 def read_network(
-    name: str, arch: str | None, root: Path | None, mean: str | None = None, std: str | None = None
+    name: str,
+    arch: str | None,
+    root: Path | None,
+    mean: str | Sequence[float] | None = None,
+    std: str | Sequence[float] | None = None,
 ) -> tuple[nets.Network, Graph]:
     """The network and its graph; InputError when either cannot be had or a weight is not finite.
 
-    mean, std: the normalisation before it, as on the command line (`options.Mean`)
+    mean, std: the normalisation before it, as on the command line (`options.Mean`) or as numbers
     """
     network = nets.load(name, arch, root, mean=read_scales("--mean", mean), std=read_scales("--std", std))
     module = network.module
@@ -43,10 +48,12 @@ def read_fitting_image(path: Path, graph: Graph) -> Float[Tensor, "channels heig
     return image
 
 
-def read_scales(option: str, text: str | None) -> list[float] | None:
-    """Numbers separated by commas; None where the option is left out."""
+def read_scales(option: str, text: str | Sequence[float] | None) -> Sequence[float] | None:
+    """Numbers separated by commas (or numbers already); None where the option is left out."""
+    if not isinstance(text, str):
+        return text
     try:
-        return None if text is None else [float(word) for word in text.split(",")]
+        return [float(word) for word in text.split(",")]
     except ValueError as error:
         raise InputError(f"{option} is {text!r}; pass numbers separated by commas, as 0.485,0.456,0.406") from error
 
@@ -86,11 +93,16 @@ def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
             f"{path} does not hold radii ({str(error).splitlines()[0]}); pass a JSON list, text or .npy of one "
             "number per ring"
         ) from error
+    return check_radii(radii, rings, str(path))
+
+
+def check_radii(radii: Float[Tensor, "..."], rings: Rings, where: str) -> Float[Tensor, "rings"]:
+    """The radii; InputError, naming `where` they stand, unless there is one finite radius >= 0 per ring."""
     if radii.shape != (len(rings),):
-        raise InputError(f"{path} holds {radii.numel()} radii for {len(rings)} rings; give one radius per ring")
+        raise InputError(f"{where} holds {radii.numel()} radii for {len(rings)} rings; give one radius per ring")
     for ring, radius in enumerate(radii.tolist()):
         if not 0 <= radius < float("inf"):
-            raise InputError(f"{path}: the radius of ring {ring} is {radius:g}; pass finite radii >= 0")
+            raise InputError(f"{where}: the radius of ring {ring} is {radius:g}; pass finite radii >= 0")
     return radii
 
 

@@ -8,6 +8,10 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("aureole.cli.demo:demo", "Three scenes and three networks from start to picture, in two minutes."),
+    "labels": (
+        "aureole.cli.labels:labels",
+        "Say of every label whether it is always, never or sometimes among the k highest.",
+    ),
     "neighborhood": (
         "aureole.cli.neighborhood:neighborhood",
         "Find the largest radii around an object for which a label provably survives.",

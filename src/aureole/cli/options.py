@@ -9,18 +9,14 @@ import typer
 from aureole.cli.staging import probe
 from aureole.core import InputError
 
-NetArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="NET",
-        help="A .safetensors, .onnx or .pt2 file; digits-none, digits-l0, digits-linf; an author's name (--data-root).",
-    ),
-]
+_NET = typer.Argument(
+    metavar="NET",
+    help="A .safetensors, .onnx or .pt2 file; digits-none, digits-l0, digits-linf; an author's name (--data-root).",
+    show_default=False,
+)
+NetArgument = Annotated[str, _NET]
+OptionalNet = Annotated[str | None, _NET]
 Arch = Annotated[str | None, typer.Option("--arch", help="x1k, x2 or x3; recognised from the weights when left out.")]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option("--data-root", help="Folder with MNIST and the author's networks; else the variable AUREOLE_DATA."),
-]
 Mean = Annotated[
     str | None,
     typer.Option("--mean", help="What the network wants subtracted from pixels in [0,1]: one number or one a channel."),
@@ -28,23 +24,27 @@ Mean = Annotated[
 Std = Annotated[
     str | None, typer.Option("--std", help="What it wants them divided by afterwards. Radii stay in pixel units.")
 ]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder with MNIST and the author's networks; else the variable AUREOLE_DATA."),
+]
 Target = Annotated[int, typer.Option("--target", help="The label that must survive.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds of wall-clock time.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
 
-def check_timeout(seconds: float) -> float:
+def check_timeout(seconds: float, option: str = "--timeout") -> float:
     """The time limit; InputError unless it is finite and positive."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(f"--timeout is {seconds:g}; pass a finite number of seconds above 0")
+        raise InputError(f"{option} is {seconds:g}; pass a finite number of seconds above 0")
     return seconds
 
 
-def check_radius(radius: float) -> float:
+def check_radius(radius: float, called: str = "--radius") -> float:
     """A radius in pixel units; InputError unless it is finite and not negative."""
     if not (math.isfinite(radius) and radius >= 0):
-        raise InputError(f"--radius is {radius:g}; pass a finite radius >= 0 in pixel units (the range is [0,1])")
+        raise InputError(f"{called} is {radius:g}; pass a finite radius >= 0 in pixel units (the range is [0,1])")
     return radius
 
 
@@ -55,10 +55,10 @@ def check_delta(delta: float) -> float:
     return delta
 
 
-def check_seed(seed: int) -> int:
+def check_seed(seed: int, called: str = "--seed") -> int:
     """A seed; InputError unless a generator takes it."""
     if not 0 <= seed < 2**32:
-        raise InputError(f"--seed is {seed}; pass a whole number from 0 to 2^32 - 1")
+        raise InputError(f"{called} is {seed}; pass a whole number from 0 to 2^32 - 1")
     return seed
 
 

@@ -1,5 +1,6 @@
 """Specs: what must hold for every image of a region."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ class Spec(ABC):
     @abstractmethod
     def order(self) -> int:
         """Which of the sorted row values is the margin, counted from 1 at the smallest."""
+
+    @property
+    def claim(self) -> str:
+        """What the spec says, in words that complete "Proved: ..."."""
+        return "the conditions hold"
 
     @abstractmethod
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:
@@ -56,20 +62,73 @@ class TopK(Spec):
     def order(self) -> int:  # noqa: D102
         return self.k
 
+    @property
+    def claim(self) -> str:  # noqa: D102
+        place = f"among the {self.k} highest scores" if self.k > 1 else "on the highest score"
+        return f"label {self.target} stays {place}"
+
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
-        if not 0 <= self.target < classes:
-            raise InputError(
-                f"target {self.target} is not one of the network's {classes} classes; pass 0..{classes - 1}"
-            )
-        if not 1 <= self.k < classes:
-            raise InputError(f"k = {self.k} does not fit {classes} classes; pass 1..{classes - 1}")
-        eye = torch.eye(classes, dtype=torch.float64)
-        others = [c for c in range(classes) if c != self.target]
-        return eye[self.target] - eye[others]
+        return _over_others("target", self.target, self.k, classes)
 
     def intruders(self, classes: int) -> tuple[int, ...]:
         """The class that each row compares with the target."""
         return tuple(c for c in range(classes) if c != self.target)
+
+
+@dataclass(frozen=True)
+class OutOfTopK(Spec):
+    """The label stays out of the k highest scores: the k-th largest score among the others stays above its own.
+
+    `margin = k-th largest of F_c - F_label, c != label`. A tie counts as failure, as everywhere: it is neither proved
+    to stay in (`TopK`) nor proved to stay out.
+
+    classes: how many scores the network gives; the order statistic depends on it
+    """
+
+    label: int
+    k: int
+    classes: int
+
+    @property
+    def order(self) -> int:  # noqa: D102
+        return self.classes - self.k
+
+    @property
+    def claim(self) -> str:  # noqa: D102
+        place = f"out of the {self.k} highest scores" if self.k > 1 else "off the highest score"
+        return f"label {self.label} stays {place}"
+
+    def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
+        if classes != self.classes:
+            raise InputError(f"the spec is about {self.classes} classes but the network gives {classes} scores")
+        return -_over_others("label", self.label, self.k, classes)
+
+
+@dataclass(frozen=True)
+class AboveThreshold(Spec):
+    """The label's score stays above the threshold: `margin = F_label - threshold`, in score units."""
+
+    label: int
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.threshold):
+            raise InputError(f"threshold is {self.threshold}; pass a finite number in score units")
+
+    @property
+    def order(self) -> int:  # noqa: D102
+        return 1
+
+    @property
+    def claim(self) -> str:  # noqa: D102
+        return f"the score of label {self.label} stays above {self.threshold:g}"
+
+    def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
+        check_label("label", self.label, classes)
+        return torch.eye(classes, dtype=torch.float64)[self.label][None]
+
+    def offsets(self, classes: int) -> Float[Tensor, "rows"]:  # noqa: D102
+        return torch.tensor([-self.threshold], dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +157,18 @@ class Rows(Spec):
 
     def offsets(self, classes: int) -> Float[Tensor, "rows"]:  # noqa: D102
         return self.constants
+
+
+def check_label(name: str, label: int, classes: int) -> None:
+    """InputError unless the label is one of the network's."""
+    if not 0 <= label < classes:
+        raise InputError(f"{name} {label} is not one of the network's {classes} classes; pass 0..{classes - 1}")
+
+
+def _over_others(name: str, label: int, k: int, classes: int) -> Float[Tensor, "rows classes"]:
+    """The label's score minus each other one."""
+    check_label(name, label, classes)
+    if not 1 <= k < classes:
+        raise InputError(f"k = {k} does not fit {classes} classes; pass 1..{classes - 1}")
+    eye = torch.eye(classes, dtype=torch.float64)
+    return eye[label] - eye[[c for c in range(classes) if c != label]]

@@ -17,6 +17,7 @@ from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, proj
 from aureole.core import Budget, Graph, Region
 from aureole.core.graph import merge_rectified_pools
 from aureole.neighborhood.problem import Problem
+from aureole.verify.query import with_constants
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Climbed:
 
 def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
     """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
-    graph = merge_rectified_pools(problem.graph).to(torch.float32)
+    exact, spec = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), problem.spec)
+    graph = exact.to(torch.float32)
     image, weights = problem.image.float(), problem.weights.float()
-    rows = problem.spec.rows(graph.classes)[None].float()
-    unit = max(float(problem.spec.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
+    rows = spec.rows(graph.classes)[None].float()
+    unit = max(float(spec.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
     least = math.log(1e-6)
     log_radii = start.float().clamp(min=1e-6).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
@@ -65,7 +67,7 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
-        margin = torch.kthvalue(values, problem.spec.order).values
+        margin = torch.kthvalue(values, spec.order).values
         good = float(margin.detach()) > ascent.goal * unit / 2
         adam.zero_grad(set_to_none=True)
         short = ascent.goal - margin / unit
@@ -88,7 +90,7 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
     best.requires_grad_(True)
     relaxations, region = _relaxed(problem, graph, image, best)
     values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
-    torch.kthvalue(values, problem.spec.order).values.backward()
+    torch.kthvalue(values, spec.order).values.backward()
     prices = torch.zeros_like(best) if best.grad is None else -best.grad
     return Climbed(best.detach().double(), prices.clamp(min=0).double())
 

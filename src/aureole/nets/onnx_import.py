@@ -89,8 +89,9 @@ def load_onnx(path: Path, *, mean: Scales | None = None, std: Scales | None = No
         raise InputError(f"{path} is not a readable ONNX model ({_line(error)}); export it again") from error
     try:
         return _import(model, hashlib.sha256(data).hexdigest(), mean, std)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    except InputError as error:  # names out of a damaged file may hold anything
+        told = "".join(c if c.isprintable() else " " for c in str(error))
+        raise InputError(f"{path}: {' '.join(told.split())}") from error
 
 
 def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Scales | None) -> OnnxNetwork:

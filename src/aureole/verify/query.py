@@ -55,12 +55,24 @@ class Query:
                 "the spec does more than compare two scores, but the network's softmax was dropped; state it for logits"
             )
         region = region.to(torch.float64)
-        exact, inner = _with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
+        exact, inner = with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
         rows = inner.rows(exact.classes).to(region.lower.device)
         return cls(
             graph, exact, exact.to(torch.float32), region, spec, inner, rows, slack(exact, region, rows), budget,
             torch.Generator().manual_seed(seed), budget.clock(),
         )  # fmt: skip
+
+    def replayed(self, image: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "classes"]]:
+        """The image clipped into the region, and its scores by the original model.
+
+        It is clipped onto numbers that the model can read (`Graph.precision`). InputError when the model gives NaN or
+        infinite scores.
+        """
+        clipped = self.region.nearest(image.to(torch.float64), self.original.precision)[0]
+        scores = self.original.replay(clipped)
+        if not bool(scores.isfinite().all()):
+            raise InputError("the network gives NaN or infinite scores inside the region; check its weights")
+        return clipped, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +118,15 @@ class Known:
         return torch.tensor(sorted({row for rows in self.open_sets for row in rows}), dtype=torch.int64)
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
-        """Replay an image through the original model and keep it if it is the worst so far.
+        """Replay an image (`Query.replayed`) and keep it if it is the worst so far."""
+        return self.judged(query, *query.replayed(image))
 
-        It is clipped into the region, onto numbers that the model can read (`Graph.precision`).
-
-        InputError when the model gives NaN or infinite scores.
-        """
-        clipped = query.region.nearest(image.to(torch.float64), query.original.precision)[0]
-        scores = query.original.replay(clipped)
-        if not bool(scores.isfinite().all()):
-            raise InputError("the network gives NaN or infinite scores inside the region; check its weights")
+    def judged(self, query: Query, image: Float[Tensor, "*shape"], scores: Float[Tensor, "classes"]) -> "Known":
+        """Keep an image that `query.replayed` (or that of another question about the region) gave, if it is the worst."""
         margin = float(query.spec.margin(scores))
         if self.margin is not None and self.margin <= margin:
             return self
-        return replace(self, margin=margin, image=clipped)
+        return replace(self, margin=margin, image=image)
 
     @property
     def broken(self) -> bool:
@@ -127,7 +134,7 @@ class Known:
         return self.margin is not None and self.margin <= 0
 
 
-def _with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
+def with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     """Rows with constants become a last layer of the graph, so that bounds and encodings see plain rows only."""
     rows, offsets = spec.rows(graph.classes), spec.offsets(graph.classes)
     if not bool(offsets.any()):

@@ -16,8 +16,8 @@ from aureole.bounds import Ascent, intermediate_bounds, lower_bounds, minimizers
 from aureole.bounds.linear import lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode, inexact
-from aureole.verify.highs import Status, solve
 from aureole.verify.query import Known, Query
+from aureole.verify.solver import Status, solver
 
 
 class Stage(ABC):
@@ -27,7 +27,10 @@ class Stage(ABC):
 
     @abstractmethod
     def __call__(self, query: Query, known: Known) -> Known:
-        """What is known afterwards; never less than before."""
+        """What is known afterwards; never less than before.
+
+        A stage that keeps what it knows after Ctrl-C says `open_because=Why.INTERRUPTED`; others may let it through.
+        """
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Climb(Stage):
     name: str = "bounds"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        known = self.rows(query, known)
+        return known if known.proved or query.budget.expired else self.sets(query, known)
+
+    def rows(self, query: Query, known: Known) -> Known:
+        """Climb the bound of every row left."""
         assert known.lower is not None
         left, order = known.left(query), query.spec.order
         goal = 2 * query.slack
@@ -80,9 +88,13 @@ class Climb(Stage):
 
         values = self._optimise(query, known, query.rows[left], proved)
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
-        known = _judge(query, replace(known, lower=lower))
-        left = known.left(query)
-        if known.proved or query.budget.expired or order == 1 or comb(len(left), order) > self.most_sets:
+        return _judge(query, replace(known, lower=lower))
+
+    def sets(self, query: Query, known: Known) -> Known:
+        """Climb the bounds of all sets of rows left that could fail together, unless they are too many."""
+        assert known.lower is not None
+        left, order, goal, lower = known.left(query), query.spec.order, 2 * query.slack, known.lower
+        if order == 1 or comb(len(left), order) > self.most_sets:
             return known
         sets = torch.tensor(list(itertools.combinations(left.tolist(), order)))
         values = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
@@ -115,10 +127,17 @@ class Climb(Stage):
 
 @dataclass(frozen=True)
 class Milp(Stage):
-    """The existence question to HiGHS. Infeasible with slack to spare is a proof; its images are replayed."""
+    """The existence question to a solver. Infeasible with slack to spare is a proof; its images are replayed.
+
+    solver: a name from `solver.SOLVERS`; InputError for another one or a package that is not installed
+    """
 
     most_seconds: float = float("inf")
     name: str = "milp"
+    solver: str = "highs"
+
+    def __post_init__(self) -> None:
+        solver(self.solver)
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         suspects = query.rows[known.suspects(query)]
@@ -129,7 +148,7 @@ class Milp(Stage):
             improved.append(improved[-1].seen(query, encoding.image(solution)))
             return improved[-1].broken
 
-        outcome = solve(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
+        outcome = solver(self.solver)(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
         known = improved[-1]
         if outcome.solution is not None:
             known = known.seen(query, encoding.image(outcome.solution))
@@ -150,7 +169,9 @@ class Milp(Stage):
                 why = Why.SOLVER
                 trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"
             case Status.FAILED:
-                why, trouble = Why.SOLVER, "the MILP solver failed"
+                why, trouble = Why.SOLVER, outcome.trouble or "the MILP solver failed"
+            case Status.INTERRUPTED:
+                why, trouble = Why.INTERRUPTED, "interrupted while the MILP ran"
         return replace(known, open_because=why, trouble=trouble)
 
 

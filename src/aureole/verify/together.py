@@ -1,0 +1,235 @@
+"""Several questions about one region, settled together: what one of them costs serves the others.
+
+The inner bounds and relaxations are made once, every row that some question needs is bounded once, in one batch, and
+every replayed image is shown to all questions. What is then left goes through the method's other stages, question by
+question, the time shared fairly.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aureole.bounds import minimizers
+from aureole.bounds.linear import lower_planes
+from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
+from aureole.verify.prove import COMPLETE, Portfolio, conclude
+from aureole.verify.query import Known, Query
+from aureole.verify.split import Split
+from aureole.verify.stages import Climb, Milp, Screen, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """One query per spec over one shared graph.
+
+    whole:   the query about every row of every spec; its own verdict means nothing
+    members: the rows of each spec among them
+    """
+
+    whole: Query
+    each: tuple[Query, ...]
+    members: tuple[Int[Tensor, "..."], ...]
+
+    @classmethod
+    def ask(cls, graph: Graph, region: Region, specs: Sequence[Spec], budget: Budget, seed: int) -> "Questions":
+        """InputError in one line for what `Query.ask` refuses, and without any spec."""
+        if not specs:
+            raise InputError("no specs were given; pass at least one")
+        rows = [torch.cat([s.rows(graph.classes), s.offsets(graph.classes)[:, None]], 1) for s in specs]
+        merged, place = torch.unique(torch.cat(rows), dim=0, return_inverse=True)
+        members = place.split([len(r) for r in rows])
+        whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed)
+        constants = torch.zeros(len(merged), dtype=torch.float64)  # Query.ask has put them into the graph
+        each = tuple(
+            replace(whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m])
+            for s, m in zip(specs, members, strict=True)
+        )
+        return cls(whole, each, members)
+
+
+Deduce = Callable[[Sequence[Known]], Sequence[Known]]
+"""What follows for all questions from what is known of each."""
+
+
+class Work:
+    """What is known of every question so far; lives for one call of `settle`."""
+
+    def __init__(self, questions: Questions, deduce: Deduce) -> None:
+        self.questions = questions
+        self.whole = Known()
+        self.each = [Known() for _ in questions.each]
+        self.why = [Why.ATTACK for _ in questions.each]
+        self.calls: list[Counter[str]] = [Counter() for _ in questions.each]
+        self.lowest = torch.full((len(questions.whole.rows),), torch.inf, dtype=torch.float64)
+        self._deduce = deduce
+
+    @property
+    def open(self) -> list[int]:
+        """The questions without a verdict."""
+        return [i for i, known in enumerate(self.each) if not known.broken and not known.proved]
+
+    def show(self, image: Float[Tensor, "*shape"], why: Why = Why.ATTACK) -> None:
+        """Replay an image once and let every open question judge it."""
+        clipped, scores = self.questions.whole.replayed(image)
+        self.lowest = torch.minimum(self.lowest, self.questions.whole.spec.values(scores))
+        for i in self.open:
+            self.each[i] = self.each[i].judged(self.questions.each[i], clipped, scores)
+            if self.each[i].broken:
+                self.why[i] = why
+
+    def run(self, stage: Stage) -> None:
+        """One stage for every open question."""
+        if isinstance(stage, Screen):
+            self._screen(stage)
+        elif isinstance(stage, Climb):
+            self._climb(stage)
+        else:
+            self._one_by_one(stage, stage)
+
+    def _screen(self, stage: Screen) -> None:
+        query = self.questions.whole
+        self.whole = stage(query, self.whole)
+        self._inherit(stage.name)
+        if not self.open:
+            return
+        planes = lower_planes(query.graph, query.region, query.rows[None], self.whole.relaxations)[1]
+        corners = minimizers(planes, query.region)[0]
+        with torch.no_grad():
+            scores = query.graph(corners)
+        self.lowest = torch.minimum(self.lowest, query.inner.values(scores).amin(0))
+        for i in self.open:
+            worst = self.questions.each[i].inner.margin(scores).argsort()
+            self.each[i] = replace(self.each[i], starts=tuple(corners[worst[:2]]))
+            self.show(corners[worst[0]])
+
+    def _climb(self, stage: Climb) -> None:
+        assert self.whole.lower is not None
+        query = self.questions.whole
+        wanted = torch.zeros(len(query.rows), dtype=torch.bool)
+        for i in self.open:
+            wanted[self.questions.members[i]] = True
+        # a row that some image brings to zero cannot be proved
+        rows = (wanted & (self.lowest > query.slack) & (self.whole.lower <= query.slack)).nonzero().squeeze(1)
+        if len(rows):
+            part = replace(query, rows=query.rows[rows])
+            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], proved=None)).lower
+            assert found is not None
+            self.whole = replace(self.whole, lower=self.whole.lower.index_copy(0, rows, found))
+            self._inherit(stage.name)
+        self._one_by_one(stage, stage.sets)
+
+    def _inherit(self, name: str) -> None:
+        """Every question takes over the bounds of its rows."""
+        assert self.whole.lower is not None
+        for i in self.open:
+            query = self.questions.each[i]
+            known = replace(
+                self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
+                lower=self.whole.lower[self.questions.members[i]],
+            )  # fmt: skip
+            bound = known.margin_bound(query.spec.order)
+            proved = bound is not None and bound > query.slack
+            self.each[i] = replace(known, proved=Why.BOUNDS) if proved else known
+            self.calls[i][name] += 1
+        self.each = list(self._deduce(self.each))
+
+    def _one_by_one(self, stage: Stage, act: Callable[[Query, Known], Known]) -> None:
+        """The questions nearest to a proof first; each has its share of the time that is left."""
+        queue = sorted(self.open, key=self._distance)
+        for done, i in enumerate(queue):
+            budget = self.questions.whole.budget
+            if i not in self.open or budget.expired:
+                continue
+            waiting = sum(j in self.open for j in queue[done:])
+            query = replace(self.questions.each[i], budget=budget.at_most(budget.remaining / waiting))
+            before = self.each[i].image
+            self.each[i] = act(query, self.each[i])
+            if act == stage:
+                self.calls[i][stage.name] += 1
+            why = Why.MILP if isinstance(stage, Milp) else Why.SPLIT if isinstance(stage, Split) else Why.ATTACK
+            if self.each[i].broken:
+                self.why[i] = why
+            image = self.each[i].image
+            if image is not None and image is not before:
+                self.show(image, why)
+            if self.each[i].proved:
+                self.each = list(self._deduce(self.each))
+
+    def _distance(self, i: int) -> float:
+        """How far below zero the bound of a question lies."""
+        bound = self.each[i].margin_bound(self.questions.each[i].spec.order)
+        return torch.inf if bound is None else -bound
+
+    def answers(self) -> tuple[Answer, ...]:
+        """One per question."""
+        return tuple(
+            conclude(query, known, why, dict(calls))
+            for query, known, why, calls in zip(self.questions.each, self.each, self.why, self.calls, strict=True)
+        )
+
+
+def settle(
+    questions: Questions,
+    method: Portfolio = COMPLETE,
+    deduce: Deduce = lambda known: known,
+    enough: Callable[[Work], bool] = lambda work: False,
+) -> tuple[Answer, ...]:
+    """Run the method's stages on all questions; `enough` ends the work early."""
+    work = Work(questions, deduce)
+    work.show(questions.whole.region.center[0])
+    for stage in method.stages:
+        if not work.open or questions.whole.budget.expired or enough(work):
+            break
+        work.run(stage)
+    return work.answers()
+
+
+def prove_all(
+    graph: Graph,
+    region: Region,
+    specs: Sequence[Spec],
+    method: Portfolio = COMPLETE,
+    *,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    seed: int = 0,
+) -> Answer:
+    """Decide whether all specs hold for every image of `region` (batch 1), as `prove` does for one.
+
+    The margin is the smallest of theirs. VULNERABLE with the first spec found to fail, whose `claim` stands in
+    `detail`; ROBUST when all are proved; else UNKNOWN, `detail` naming those left open. InputError as `prove`.
+    """
+    questions = Questions.ask(graph, region, specs, budget, seed)
+    answers = settle(questions, method, enough=lambda work: any(known.broken for known in work.each))
+    seconds = budget.clock() - questions.whole.started
+    calls = dict(sum((Counter(a.calls) for a in answers), Counter()))
+    broken = [(s, a) for s, a in zip(specs, answers, strict=True) if a.verdict is Verdict.VULNERABLE]
+    if broken:
+        spec, worst = min(broken, key=lambda pair: pair[1].margin_seen or 0.0)
+        return replace(
+            worst,
+            margin_bound=None,
+            seconds=seconds,
+            calls=calls,
+            detail="; ".join(filter(None, [f"fails: {spec.claim}", worst.detail])),
+        )
+    undecided = [(s, a) for s, a in zip(specs, answers, strict=True) if a.verdict is Verdict.UNKNOWN]
+    weakest = min(answers, key=lambda a: torch.inf if a.margin_seen is None else a.margin_seen)
+    bounds = [a.margin_bound for a in answers if a.margin_bound is not None]
+    hardest = max((a for _, a in undecided) if undecided else answers, key=lambda a: EFFORT.index(a.why))
+    return replace(
+        weakest,
+        verdict=Verdict.UNKNOWN if undecided else Verdict.ROBUST,
+        why=hardest.why,
+        margin_bound=min(bounds) if len(bounds) == len(answers) else None,
+        seconds=seconds,
+        calls=calls,
+        detail="; ".join(f"open: {s.claim} ({a.detail})" for s, a in undecided),
+    )
+
+
+EFFORT = (Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.MILP, Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE)
+"""Reasons, the one that says most about a conjunction last."""
