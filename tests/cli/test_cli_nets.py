@@ -121,6 +121,31 @@ def test_normalisation_on_the_command_line(command, files, tmp_path, picture, ki
         assert json.loads(done.out)["verdict"] == verdict
 
 
+def test_cases_and_labels_take_vectors_and_normalisation(command, tmp_path, picture):
+    onnx_net(tmp_path / "net.onnx", [1, 16])
+    target = int(scores(PIXELS, 0.25, 0.5).argmax())
+    line = {"net": "net.onnx", "image": "image.npy", "k": 1, "radius": 0.0, "mean": [0.25], "std": [0.5]}
+    Path("cases.jsonl").write_text("".join(json.dumps(line | {"target": t}) + "\n" for t in range(3)))
+    answers = [json.loads(text) for text in command("prove", "--cases", "cases.jsonl").out.splitlines()]
+    assert [a["verdict"] == "ROBUST" for a in answers] == [t == target for t in range(3)]
+    line = [
+        "labels",
+        str(tmp_path / "net.onnx"),
+        picture,
+        "--k",
+        "1",
+        "--radius",
+        "0",
+        "--mean",
+        "0.25",
+        "--std",
+        "0.5",
+    ]
+    found = json.loads(command(*line, "--json").out)
+    assert [row["standing"] for row in found["labels"]] == ["in" if t == target else "out" for t in range(3)]
+    assert found["notes"] == []
+
+
 def test_bad_normalisation_is_told(command, tmp_path, picture):
     net = onnx_net(tmp_path / "net.onnx", [1, 1, 4, 4])
     line = ["prove", net, picture, "--target", "0", "--k", "1", "--radius", "0"]
@@ -146,6 +171,17 @@ def test_without_onnxruntime_the_answer_says_so(command, tmp_path, picture, monk
     assert lines[0] == "sat" and sum("onnxruntime is not installed" in line for line in lines) == 1
     detail = json.loads(command("verify", net, "p.vnnlib", "--json").out)["detail"]
     assert "onnxruntime is not installed" in detail
+
+
+def test_properties_of_other_files(command, tmp_path):
+    net = pt2_net(tmp_path / "net.pt2")
+    s = scores(np.full(16, 0.5))
+    low, high = int(s.argmin()), int(s.argmax())
+    declared = "".join(f"(declare-const X_{i} Real)(assert (= X_{i} 0.5))" for i in range(16))
+    declared += "".join(f"(declare-const Y_{i} Real)" for i in range(3))
+    for first, second, word in ((low, high, "unsat"), (high, low, "sat")):
+        Path("p.vnnlib").write_text(declared + f"(assert (>= Y_{first} Y_{second}))")
+        assert command("verify", net, "p.vnnlib").out.splitlines()[0] == word
 
 
 def test_with_onnxruntime_there_is_nothing_to_say(command, tmp_path, picture):

@@ -291,6 +291,22 @@ def test_opsets(opset, tmp_path):
     agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE[1:], steps, opset=opset)))
 
 
+def test_attributes_of_old_opsets(tmp_path):
+    """What later became inputs."""
+    steps = [
+        step("Pad", pads=[0, 0, 1, 0, 0, 0, 0, 1], value=0.5),
+        CONV,
+        step("Clip", min=-0.5, max=0.75),
+        step("ReduceMean", axes=[2, 3], keepdims=0),
+    ]
+    agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE, steps, opset=10)))
+
+
+def test_an_average_over_a_dilated_window(tmp_path):
+    pool = step("AveragePool", kernel_shape=[2, 2], dilations=[2, 2], pads=[1, 1, 1, 1])
+    agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE, [pool, RELU], opset=19)))
+
+
 def test_an_opset_newer_than_onnxruntime_is_told(tmp_path):
     with pytest.raises(InputError, match=r"knows opsets up to \d+") as caught:
         load_onnx(chain(tmp_path / "net.onnx", [1, 3], [("Relu", [None], {})], opset=999))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole import nets, verify
-from aureole.cli import options
+from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
@@ -19,7 +19,7 @@ from aureole.core.spec import only_compares
 
 
 def verify_property(
-    net: Annotated[Path, typer.Argument(metavar="NET", help="An .onnx file.")],
+    net: Annotated[Path, typer.Argument(metavar="NET", help="An .onnx file, or .pt2 or .safetensors.")],
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A VNN-LIB 1.0 file.")],
     timeout: options.Timeout = 60.0,
     seed: options.Seed = 0,
@@ -36,7 +36,7 @@ def verify_property(
     if witness is not None:
         options.check_file("--witness", witness)
     budget = Budget.seconds(timeout)
-    network = nets.load_onnx(net)
+    network = read_flat_network(net)
     question = read_property(spec)
     _check_scores(question, network, spec)
     with progress(f"deciding {spec.stem} of {net.stem}", timeout):
@@ -68,6 +68,14 @@ def _tell(decided: verify.Decided, notes: Sequence[str]) -> None:
     detail = "" if decided.detail == "; ".join(notes) else decided.detail
     facts = [*notes, detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
     print("\n".join(fact for fact in facts if fact))
+
+
+def read_flat_network(path: Path) -> nets.OnnxNetwork:
+    """A network file for a property, whose inputs are those of the model in row-major order."""
+    if path.suffix not in (".pt2", ".safetensors"):
+        return nets.load_onnx(path)
+    network, graph = inputs.read_network(str(path), None, None)
+    return nets.OnnxNetwork(graph, (1, *graph.input_shape), None, graph.notes, network.sha256)
 
 
 def read_property(path: Path) -> verify.Property:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from aureole.core.graph import Conv, MaxPool
 from aureole.nets.lowering import Call, reduce
@@ -219,7 +220,8 @@ def average_pool(call: Call) -> Value:
     pooled = convolve(call, value, weight, np.zeros(channels), window, channels)
     if any((*window.before, *window.after)) and not call.attributes.get("count_include_pad"):
         grown = np.pad(np.ones(size), list(zip(window.before, window.after, strict=True)))
-        inside = torch.nn.functional.avg_pool2d(torch.from_numpy(grown)[None], window.kernel, window.stride)
+        kernel = torch.full((1, 1, *window.kernel), 1 / area, dtype=torch.float64)
+        inside = F.conv2d(torch.from_numpy(grown)[None, None], kernel, None, window.stride, 0, window.dilation)[0]
         pooled = pooled.affine(1 / inside.numpy(), 0.0)
     return _squeezed(call.builder.settle(pooled, call.name), axes)
 
