@@ -78,6 +78,16 @@ def test_lines_touch_and_the_default_is_no_worse_than_its_neighbours(name, lower
 
 
 @every_node
+def test_a_chord_touches_both_ends(name):
+    for lower, upper in ((-2.0, -0.1), (-8.0, 0.3), (-1e-3, 0.0)):
+        _, _, high, high_offset = lines(name, limits(lower, upper), None)
+        low, low_offset, _, _ = lines(name, limits(-upper, -lower), None)
+        for x in (lower, upper):
+            assert abs(high * Decimal(x) + high_offset - exact(name, x)) < 1e-13
+            assert abs(low * Decimal(-x) + low_offset - exact(name, -x)) < 1e-13
+
+
+@every_node
 def test_gradients_reach_the_limits_and_the_points_of_contact(name):
     lower = torch.tensor([[-2.0, -3.0, 0.5, -1.0]], dtype=F64, requires_grad=True)
     upper = torch.tensor([[1.5, -0.5, 2.0, -1.0]], dtype=F64, requires_grad=True)

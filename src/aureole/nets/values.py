@@ -168,11 +168,15 @@ class Builder:
         """`weight @ tensor.flat + bias` as a tensor of the given shape; moves and pending steps go into the weights."""
         scale, shift = (part.ravel() for part in value.pending())
         order, size = value.order.ravel(), self.size(value.node)
-        placed = np.zeros((len(weight), size))
-        if len(np.unique(order)) == len(order):
-            placed[:, order] = weight if value.plain else weight * scale
+        scaled = weight if value.plain else weight * scale
+        if np.array_equal(order, np.arange(size)):
+            placed = np.array(scaled, order="C")
+        elif len(np.unique(order)) == len(order):
+            placed = np.zeros((len(weight), size))
+            placed[:, order] = scaled
         else:
-            np.add.at(placed.T, order, (weight * scale).T)
+            placed = np.zeros((len(weight), size))
+            np.add.at(placed.T, order, scaled.T)
         moved = np.array(bias) if value.plain else bias + weight @ shift
         op = Linear(torch.from_numpy(placed), torch.from_numpy(moved))
         return self.whole(self.put(op, self.shaped(value.node, (self.size(value.node),)), name=name), shape)
