@@ -9,6 +9,7 @@ from rich.table import Table
 
 from aureole import verify
 from aureole.cli import inputs, options
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.core import Answer, Budget, InputError, Region, Verdict
@@ -49,6 +50,8 @@ def labels(
     else:
         _tell(found, network.name, radius)
         print("".join(f"{note}\n" for note in graph.notes), end="")
+    if found.interrupted:
+        raise Interrupted("interrupted: what was known by then")
 
 
 def _result(found: verify.Labels, network: str, radius: float) -> dict[str, Any]:

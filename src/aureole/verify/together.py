@@ -158,6 +158,13 @@ class Work:
                 self.show(image, why)
             if self.each[i].proved:
                 self.each = list(self._deduce(self.each))
+            if self.each[i].open_because is Why.INTERRUPTED:  # the stage kept what it knew; no other question is asked
+                raise KeyboardInterrupt
+
+    def interrupted(self) -> None:
+        """What is open stays so because of Ctrl-C."""
+        for i in self.open:
+            self.each[i] = replace(self.each[i], open_because=Why.INTERRUPTED, trouble="interrupted")
 
     def _distance(self, i: int) -> float:
         """How far below zero the bound of a question lies."""
@@ -178,13 +185,16 @@ def settle(
     deduce: Deduce = lambda known: known,
     enough: Callable[[Work], bool] = lambda work: False,
 ) -> tuple[Answer, ...]:
-    """Run the method's stages on all questions; `enough` ends the work early."""
+    """Run the method's stages on all questions; `enough` ends the work early, and so does Ctrl-C (as in `prove`)."""
     work = Work(questions, deduce)
     work.show(questions.whole.region.center[0])
-    for stage in method.stages:
-        if not work.open or questions.whole.budget.expired or enough(work):
-            break
-        work.run(stage)
+    try:
+        for stage in method.stages:
+            if not work.open or questions.whole.budget.expired or enough(work):
+                break
+            work.run(stage)
+    except KeyboardInterrupt:
+        work.interrupted()
     return work.answers()
 
 
@@ -231,5 +241,5 @@ def prove_all(
     )
 
 
-EFFORT = (Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.MILP, Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE)
+EFFORT = (Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.MILP, Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE, Why.INTERRUPTED)
 """Reasons, the one that says most about a conjunction last."""
