@@ -76,3 +76,30 @@ def test_the_milp_relaxation_holds_every_image(net):
             assert deepest < 0
         else:
             assert found.bound >= deepest - 1e-6
+
+
+@pytest.mark.parametrize("n", range(3))
+def test_convolutions_under_every_stage(n):
+    """The same verdicts along growing radii, and no sampled or attacked image against a proof."""
+    g = seeded(70 + n)
+    s = Sketch((1, 6, 6), g).conv(3, 3, padding=(1, 1))
+    s = (s.sigmoid() if n else s.tanh()).conv(2, 2).relu()
+    graph = (s.pool(2, 1).flat() if n == 2 else s.flat()).linear(3).graph()
+    image = torch.rand(graph.input_shape, generator=g, dtype=F64)
+    spec = TopK(int(graph(image[None]).argmax()), 1 + n % 2)
+    verdicts = []
+    for radius in (0.01, 0.05, 0.1, 0.2, 0.4):
+        region = Region.ball(image, radius)
+        answer = prove(graph, region, spec, budget=Budget.seconds(5.0))
+        verdicts.append(answer.verdict)
+        if answer.verdict is Verdict.ROBUST:
+            points = points_in(region, 500, g).requires_grad_(True)
+            for _ in range(20):
+                (slope,) = torch.autograd.grad(spec.margin(graph(points)).sum(), points)
+                points = region.clip(points.detach() - 0.2 * radius * slope.sign()).requires_grad_(True)
+            assert float(spec.margin(graph(points)).min()) > 0
+            assert answer.margin_bound is not None
+            assert answer.margin_bound <= float(spec.margin(graph(points)).min())
+    assert verdicts[0] is Verdict.ROBUST
+    kinds = [v for v in verdicts if v is not Verdict.UNKNOWN]
+    assert kinds == sorted(kinds, key=[Verdict.ROBUST, Verdict.VULNERABLE].index)
