@@ -1,6 +1,6 @@
 """All benchmarks one after the other (about two hours); needs AUREOLE_DATA."""
 
-from benchmarks import bounds_speed, hard_band, neighborhoods, shares, vnnlib
+from benchmarks import bounds_speed, hard_band, marvel, neighborhoods, shares, vnnlib
 
 if __name__ == "__main__":
     bounds_speed.main()
@@ -8,4 +8,5 @@ if __name__ == "__main__":
     hard_band.main()
     shares.main()
     vnnlib.main()
+    marvel.main(minutes=20.0)
     neighborhoods.main(["uniform", "oracle"], seconds=30.0, query_seconds=3.0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Op, Relu, Reshape, apply
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Op, Relu, Reshape, Sigmoid, Tanh, apply
 
 F64 = torch.float64
 
@@ -55,6 +55,12 @@ class Sketch:
 
     def relu(self, *of: int) -> "Sketch":
         return self.put(Relu(), *of)
+
+    def sigmoid(self) -> "Sketch":
+        return self.put(Sigmoid())
+
+    def tanh(self) -> "Sketch":
+        return self.put(Tanh())
 
     def pool(self, kernel: int, stride: int | None = None, padding: int = 0, rectify: bool = False) -> "Sketch":
         step = stride or kernel
@@ -161,6 +167,21 @@ def dense(g: torch.Generator) -> Graph:
     return s.linear(5).graph()
 
 
+def squashed(g: torch.Generator) -> Graph:
+    """Sigmoids and tanhs seen through convolutions and through linear layers, beside a relu and a pool."""
+    s = Sketch((1, 6, 6), g).conv(3, 3, padding=(1, 1)).sigmoid()
+    skip = s.last
+    s.conv(3, 3, padding=(1, 1)).tanh().add(skip, s.last).conv(2, 2, stride=(2, 2)).relu().pool(2, 1)
+    return s.flat().linear(6).tanh().linear(5).sigmoid().linear(3).graph()
+
+
+def steep(g: torch.Generator) -> Graph:
+    """Large inputs: saturated on both sides."""
+    s = Sketch((1, 3, 4), g).flat().linear(8)
+    s.nodes[-1].op.weight.mul_(20.0)
+    return s.sigmoid().linear(8).tanh().linear(4).graph()
+
+
 def affine(g: torch.Generator) -> Graph:
     """No non-linear neuron at all."""
     return Sketch((1, 4, 4), g).conv(2, 2).flat().linear(3).graph()
@@ -181,6 +202,8 @@ ZOO = {
         unrectified,
         doubled,
         dense,
+        squashed,
+        steep,
         affine,
     )
 }

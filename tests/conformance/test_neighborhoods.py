@@ -350,3 +350,23 @@ def test_weights_by_name(name):
         "pixels": [1 / 3, 1, 5 / 3],
     }  # fmt: skip
     assert weights.tolist() == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize("name", ["uniform", "certificate"])
+def test_networks_that_the_milp_cannot_encode(name):
+    """Sigmoids and tanhs: proofs come from bounds, and gradients of the ascent through their lines."""
+    g = seeded(91)
+    graph = Sketch((1, 4, 4), g).conv(2, 2).tanh().flat().linear(6).sigmoid().linear(4).graph()
+    image = image_of(graph, g)
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[1, 1] = True
+    rings = Rings.around(mask)
+    p = Problem(graph, image, rings, TopK(int(graph(image[None]).argmax()), 1), named_weights("uniform", rings), 0.01)
+    found = run(p, name, 4.0)
+    assert found.verdict is Verdict.ROBUST and found.size > 0
+    region = p.region(found.radii)
+    assert float(p.spec.margin(graph(points_in(region, 500, g))).min()) > 0
+    for ring, witness in found.witnesses.items():
+        grown = found.radii.clone()
+        grown[ring] += p.delta
+        assert p.region(grown).contains(witness) and float(p.spec.margin(graph.replay(witness))) <= 0

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aureole.core import Graph, InputError
-from aureole.core.graph import Linear, MaxPool, Relu, check_finite, merge_rectified_pools
+from aureole.core.graph import Linear, MaxPool, Relu, check_finite, merge_rectified_pools, taking
 from nets_zoo import F64, ZOO, Sketch, image_of, seeded
 
 
@@ -110,3 +110,20 @@ def test_a_smooth_pool_replaces_every_pool():
     images = torch.rand(2, 1, 4, 4)
     means = graph.values(images, pool=lambda z, op: F.avg_pool2d(z, op.kernel, op.stride))
     assert torch.allclose(means[-1][:, 0], images.mean((1, 2, 3)))
+
+
+@pytest.mark.parametrize("net", ["dense", "strided", "residual"])
+def test_images_of_another_shape(net):
+    graph = ZOO[net](seeded(7))
+    image = image_of(graph, seeded(8))
+    line = taking(graph, (image.numel(),))
+    assert line.input_shape == (image.numel(),)
+    assert torch.equal(line(image.reshape(1, -1)), graph(image[None]))
+    back = taking(line, graph.input_shape)
+    assert torch.equal(back(image[None]), graph(image[None]))
+    assert len(back.nodes) == len(graph.nodes)  # no reshape there and back
+    assert torch.equal(taking(graph, graph.input_shape)(image[None]), graph(image[None]))
+    source = Graph(graph.nodes, source=graph)
+    assert torch.equal(taking(source, (image.numel(),)).replay(image.flatten()), graph(image[None])[0])
+    with pytest.raises(InputError, match="numbers"):
+        taking(graph, (7,))

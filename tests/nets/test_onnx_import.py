@@ -189,22 +189,128 @@ CASES = {
             RELU,
         ],
     ),
+    "sigmoid": ([1, 4], [step("MatMul", a(4, 5)), step("Sigmoid"), step("MatMul", a(5, 3)), step("Tanh")]),
+    "tanh-conv": (IMAGE, [CONV, step("Tanh"), step("Transpose", perm=[0, 2, 3, 1]), step("Sigmoid"), FLAT]),
+    "concat-channels": (
+        IMAGE,
+        [
+            CONV,
+            ("Conv", ["x", a(3, 2, 3, 3), a(3)], {}),
+            step("Sigmoid"),
+            ("Concat", ["t0", "t2"], {"axis": 1}),
+            RELU,
+            step("Conv", a(2, 7, 2, 2), a(2)),
+        ],
+    ),
+    "concat-grouped": (
+        IMAGE,
+        [
+            step("Conv", a(4, 1, 3, 3), group=2),
+            ("Conv", ["x", a(2, 2, 3, 3)], {}),
+            ("Concat", ["t0", "t1", "t0"], {"axis": 1}),
+        ],
+    ),
+    "concat-rows": (
+        IMAGE,
+        [CONV, RELU, ("Conv", ["x", a(4, 2, 3, 3), a(4)], {}), ("Concat", ["t1", "t2"], {"axis": 2}), RELU],
+    ),
+    "concat-vectors": (
+        [1, 4],
+        [
+            step("MatMul", a(4, 3)),
+            RELU,
+            ("Mul", ["x", a(4)], {}),
+            ("Concat", ["t1", a(1, 2), "t2", "x"], {"axis": -1}),
+            step("MatMul", a(13, 3)),
+        ],
+    ),
+    "concat-itself": ([1, 4], [("Add", ["x", a(4)], {}), ("Concat", ["x", "t0", "x"], {"axis": 1}), RELU]),
+    "concat-stored-channels": (IMAGE, [("Concat", [a(1, 1, 6, 5), "x"], {"axis": 1}), step("Conv", a(4, 3, 3, 3))]),
+    "concat-three": (
+        [1, 3],
+        [
+            ("MatMul", ["x", a(3, 2)], {}),
+            RELU,
+            ("MatMul", ["x", a(3, 2)], {}),
+            step("Tanh"),
+            ("Concat", ["x", "t1", "t3"], {"axis": 1}),
+            step("MatMul", a(7, 2)),
+        ],
+    ),
+    "pad-conv": (
+        IMAGE,
+        [step("Pad", ints(0, 0, 1, 0, 0, 0, 2, 1)), step("Conv", a(3, 2, 3, 3), a(3), pads=[0, 1, 0, 1])],
+    ),
+    "pad-relu": (IMAGE, [CONV, step("Pad", ints(0, 0, 1, 2, 0, 0, 1, 0)), RELU]),
+    "pad-pool": (IMAGE, [RELU, step("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1)), step("MaxPool", kernel_shape=[3, 3])]),
+    "pad-average": (IMAGE, [step("Pad", ints(0, 0, 1, 1, 0, 0, 0, 0)), step("AveragePool", kernel_shape=[2, 2])]),
+    "pad-constant": (
+        IMAGE,
+        [CONV, RELU, step("Pad", ints(0, 0, 1, 0, 0, 0, 0, 2), np.array(0.7, F32)), step("Conv", a(2, 4, 2, 2))],
+    ),
+    "pad-normalised": (
+        IMAGE,
+        [step("Sub", a(1, 2, 1, 1)), step("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1)), step("Conv", a(4, 2, 3, 3), a(4))],
+    ),
+    "pad-crop": (IMAGE, [CONV, step("Pad", ints(0, 0, -1, 1, 0, 0, 0, -1))]),
+    "pad-vector": ([1, 4], [step("MatMul", a(4, 3)), step("Pad", ints(0, 1, 0, 2), np.array(-2.0, F32)), RELU]),
+    "pad-channels": (IMAGE, [step("Pad", ints(0, 1, 0, 0, 0, 2, 0, 0)), step("Conv", a(4, 5, 3, 3))]),
+    "pad-reflect": (IMAGE, [step("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), step("Conv", a(4, 2, 3, 3))]),
+    "pad-axes": (IMAGE, [step("Pad", ints(1, 2), np.array(0.0, F32), ints(-1)), RELU]),
+    "clip": (
+        [1, 5],
+        [step("MatMul", a(5, 6)), step("Clip", np.array(-0.3, F32), np.array(0.8, F32)), step("MatMul", a(6, 2))],
+    ),
+    "clip-above": ([1, 5], [step("MatMul", a(5, 6)), ("Clip", [None, "", np.array(0.1, F32)], {})]),
+    "constants-left": (
+        [1, 4],
+        [("Sub", [a(4), None], {}), ("Mul", [a(4), None], {}), step("Div", np.array(3, F32)), RELU],
+    ),
+    "negative": ([1, 4], [step("Neg"), RELU]),
+    "reduce-mean": (IMAGE, [CONV, RELU, step("ReduceMean", ints(2, 3), keepdims=0)]),
+    "reduce-mean-other": (IMAGE, [CONV, RELU, step("ReduceMean", ints(1, -1))]),
+    "reduce-sum": (IMAGE, [CONV, step("ReduceSum", ints(1), keepdims=0), RELU]),
     "nothing": ([1, 3], [step("Identity")]),
     "scaled-scores": ([1, 3], [RELU, step("Mul", a(3))]),
 }
 
 
+AXES_AS_INPUT = ("pad-axes", "reduce-mean", "reduce-mean-other")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_operators(name, tmp_path):
     shape, steps = CASES[name]
-    agree(load_onnx(chain(tmp_path / "net.onnx", shape, steps)))
+    agree(load_onnx(chain(tmp_path / "net.onnx", shape, steps, opset=18 if name in AXES_AS_INPUT else 17)))
 
 
-@pytest.mark.parametrize("opset", [8, 11, 12, 13, 21])
+@pytest.mark.parametrize("opset", [8, 11, 12, 13, 21, 26])
 def test_opsets(opset, tmp_path):
     axes = ("Unsqueeze", [None], {"axes": [0]}) if opset < 13 else ("Unsqueeze", [None, ints(0)], {})
     steps = [axes, CONV, ("Relu", [None], {}), ("Dropout", [None], {}), ("Flatten", [None], {})]
     agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE[1:], steps, opset=opset)))
+
+
+def test_attributes_of_old_opsets(tmp_path):
+    """What later became inputs."""
+    steps = [
+        step("Pad", pads=[0, 0, 1, 0, 0, 0, 0, 1], value=0.5),
+        CONV,
+        step("Clip", min=-0.5, max=0.75),
+        step("ReduceMean", axes=[2, 3], keepdims=0),
+    ]
+    agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE, steps, opset=10)))
+
+
+def test_an_average_over_a_dilated_window(tmp_path):
+    pool = step("AveragePool", kernel_shape=[2, 2], dilations=[2, 2], pads=[1, 1, 1, 1])
+    agree(load_onnx(chain(tmp_path / "net.onnx", IMAGE, [pool, RELU], opset=19)))
+
+
+def test_an_opset_newer_than_onnxruntime_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"knows opsets up to \d+") as caught:
+        load_onnx(chain(tmp_path / "net.onnx", [1, 3], [("Relu", [None], {})], opset=999))
+    assert "\n" not in str(caught.value)
 
 
 def test_double_models_are_replayed_in_double(tmp_path):
@@ -217,8 +323,30 @@ def test_double_models_are_replayed_in_double(tmp_path):
 def test_a_trailing_softmax_is_dropped_with_a_note(tmp_path):
     path = chain(tmp_path / "net.onnx", [1, 4], [("MatMul", [None, a(4, 3)], {}), ("Softmax", [None], {"axis": 1})])
     network = load_onnx(path)
-    assert network.notes == ("the trailing Softmax was dropped: scores are logits",)
+    assert network.notes == network.graph.notes == ("the trailing Softmax was dropped: scores are logits",)
+    assert network.graph.softmax
     agree(network)
+
+
+@pytest.mark.parametrize("name", ["conv", "channels-last", "mlp", "conv-groups", "pad-conv", "nothing"])
+def test_normalisation_goes_before_the_model(name, tmp_path):
+    path = chain(tmp_path / "net.onnx", *CASES[name])
+    plain = load_onnx(path)
+    channels = plain.graph.input_shape[0] if len(plain.graph.input_shape) == 3 else 1
+    mean, std = [0.25, 0.5][:channels], [0.5, 0.125][:channels]  # exact in float32
+    network = load_onnx(path, mean=mean, std=std)
+    agree(network)
+    images = torch.rand(3, *plain.graph.input_shape, generator=torch.Generator().manual_seed(2)).double()
+    axes = (-1, *[1] * (images.ndim - 2))
+    inner = (images - torch.tensor(mean).double().reshape(axes)) / torch.tensor(std).double().reshape(axes)
+    with torch.no_grad():
+        assert torch.allclose(network.graph(images), plain.graph(inner), rtol=0, atol=1e-9)
+        assert torch.allclose(network.graph.source(images), plain.graph.source(inner), rtol=0, atol=1e-5)
+
+
+def test_a_normalisation_of_other_channels_is_told(tmp_path):
+    with pytest.raises(InputError, match="mean has 3 numbers"):
+        load_onnx(chain(tmp_path / "net.onnx", *CASES["conv"]), mean=(0.1, 0.2, 0.3))
 
 
 def test_biases_and_batch_norms_leave_no_layer_of_their_own(tmp_path):
@@ -257,7 +385,9 @@ REFUSED = {
     "nan": ([1, 3], [("MatMul", [None, np.full((3, 2), np.nan, F32)], {})], "MatMul0.weight holds NaN"),
     "division": ([1, 3], [("Div", [None, np.zeros(3, F32)], {}), ("Relu", [None], {})], "holds NaN or infinite"),
     "constant": ([1, 3], [("Relu", [a(1, 3)], {})], "does not depend on the input"),
-    "pad": (IMAGE, [("Pad", [None, ints(0, 0, 1, 1, 0, 0, 1, 1)], {})], "operator Pad is not supported"),
+    "pad": (IMAGE, [("Pad", [None, ints(0, 0, 1, 1)], {})], "4 amounts do not fit 4 axes"),
+    "clip": ([1, 3], [("Clip", [None, np.array(1, F32), np.array(0, F32)], {})], "wrong order"),
+    "concat": ([1, 3], [("Concat", [None, a(2, 3)], {"axis": 1})], "node Concat0 (Concat): shapes"),
     "softmax-axis": (IMAGE, [("Softmax", [None], {"axis": 2})], "a softmax over axis 2"),
     "softmax-inside": ([1, 3], [("Softmax", [None], {}), ("Relu", [None], {})], "operator Softmax is not supported"),
 }  # fmt: skip

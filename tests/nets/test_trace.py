@@ -36,6 +36,9 @@ def layers(name):
         "norm": lambda: nn.BatchNorm2d(2),
         "r": lambda: nn.ReLU(inplace=True),
         "one": lambda: nn.Conv2d(1, 1, 3),
+        "leaky": lambda: nn.LeakyReLU(0.3),
+        "e": lambda: nn.Linear(20, 3),
+        "j": lambda: nn.Linear(40, 3),
     }
     return {part: made[part]() for part in name}
 
@@ -83,8 +86,48 @@ GOOD = {
 }
 
 
+def concatenated(n, x):
+    a, b = n.c(x), torch.sigmoid(n.one(x))
+    return n.e(torch.relu(torch.cat([a, b, a], 1)).flatten(1))
+
+
+def padded(n, x):
+    a = F.pad(F.leaky_relu(n.c(x), 0.2), (1, 0, 0, 1))
+    b = F.pad(F.hardtanh(a), (0, 0, 1, 0), value=-0.5)
+    return n.j(F.avg_pool2d(b, 2, 1, padding=1, count_include_pad=False).flatten(1))
+
+
+def pooled(n, x):
+    a = n.c(x)
+    return n.g(F.adaptive_avg_pool2d(a, 1).flatten(1) + a.mean((2, 3)) - a.sum(1).flatten(1)[:, :2])
+
+
+GOOD |= {
+    "sigmoid": ("cf", lambda n, x: torch.sigmoid(n.f(n.c(x).flatten(1)))),
+    "tanh": ("cfh", lambda n, x: n.h(n.f(n.c(x).tanh().flatten(1)).sigmoid())),
+    "batch norm": ("cfnorm", lambda n, x: n.f(n.norm(n.c(x)).relu().flatten(1))),
+    "transpose": ("cf", lambda n, x: n.f(torch.relu(n.c(x).transpose(2, 3)).flatten(1))),
+    "constants": ("cf", lambda n, x: n.f(((1 - n.c(x) * 2) / 3 + 0.5 - n.c.weight[0, 0, 0, 0]).relu().flatten(1))),
+    "padding by name": ("d", lambda n, x: F.conv2d(x.repeat(1, 2, 1, 1), n.d.weight, padding="same").sum((2, 3))),
+    "average pool": ("cf", lambda n, x: n.f(F.avg_pool2d(x, 2).repeat(1, 2, 1, 1).flatten(1))),
+    "computed weight": ("cf", lambda n, x: F.linear(n.c(x).flatten(1), n.f.weight.relu())),
+    "ceil mode without effect": ("cf", lambda n, x: n.f(F.max_pool2d(n.c(x), 1, ceil_mode=True).flatten(1))),
+    "alpha": ("cdf", lambda n, x: n.f(torch.add(n.c(x), n.d(n.c(x)), alpha=2).flatten(1))),
+    "a broadcast sum": ("cfone", lambda n, x: n.f((n.c(x) + n.one(x)).relu().flatten(1))),
+    "linear on an inner axis": ("cfg", lambda n, x: n.f(torch.relu(n.g(n.c(x))).flatten(1))),
+    "an inner value": ("cfh", inner_value),
+    "leaky relu": ("cfleaky", lambda n, x: n.f(n.leaky(n.c(x)).flatten(1))),
+    "concatenated": ("ceone", concatenated),
+    "padded": ("cj", padded),
+    "pooled": ("cg", pooled),
+    "relu6": ("cf", lambda n, x: n.f(F.relu6(n.c(x) * 9).flatten(1))),
+    "pieces": ("cf", lambda n, x: n.f(torch.cat(n.c(x).chunk(2, 1)[::-1], 1).flatten(1))),
+    "the image itself last": ("c", lambda n, x: x.flatten(1)),
+}
+
+
 def names(word):
-    long = [part for part in ("drop", "norm", "one") if part in word]
+    long = [part for part in ("drop", "norm", "one", "leaky") if part in word]
     for part in long:
         word = word.replace(part, "")
     return [*long, *word]
@@ -147,26 +190,22 @@ def test_training_mode_and_later_changes_do_not_matter():
 
 
 BAD = {
-    "sigmoid": ("cf", lambda n, x: torch.sigmoid(n.f(n.c(x).flatten(1))), "aten.sigmoid.default"),
-    "batch norm": ("cfnorm", lambda n, x: n.f(n.norm(n.c(x)).flatten(1)), "aten.batch_norm.default"),
-    "transpose": ("cf", lambda n, x: n.f(n.c(x).transpose(2, 3).flatten(1)), "aten.transpose.int"),
-    "multiplication": ("cf", lambda n, x: n.f((n.c(x) * 2).flatten(1)), "aten.mul.Tensor"),
-    "padding by name": ("cf", lambda n, x: n.f(F.conv2d(x, n.c.weight, padding="valid").flatten(1)), "aten.conv2d"),
-    "average pool": ("cf", lambda n, x: n.f(F.avg_pool2d(x, 2).repeat(1, 2, 1, 1).flatten(1)), "aten.avg_pool2d"),
-    "computed weight": ("cf", lambda n, x: F.linear(n.c(x).flatten(1), n.f.weight.relu()), "stored weights alone"),
+    "an operator": ("cf", lambda n, x: torch.erf(n.f(n.c(x).flatten(1))), "operator aten.erf.default"),
+    "a product": ("cf", lambda n, x: n.f((n.c(x) * n.c(x)).flatten(1)), "node mul .Mul.: its input 1 is"),
     "computed filter": ("c", lambda n, x: F.conv2d(x, x).flatten(1), "weight is computed by the network"),
-    "ceil mode": ("cf", lambda n, x: n.f(F.max_pool2d(n.c(x), 1, ceil_mode=True).flatten(1)), "ceil_mode"),
+    "ceil mode": ("ch", lambda n, x: n.h(F.max_pool2d(x, 3, 2, ceil_mode=True).flatten(1)[:, :3]), "ceil_mode"),
     "pool dilation": ("cf", lambda n, x: n.f(F.max_pool2d(n.c(x), 1, dilation=2).flatten(1)), "dilation"),
-    "a constant added": ("cf", lambda n, x: n.f((n.c(x) + 1.0).flatten(1)), "constant"),
-    "alpha": ("cdf", lambda n, x: n.f(torch.add(n.c(x), n.d(n.c(x)), alpha=2).flatten(1)), "alpha"),
-    "a broadcast sum": ("cfone", lambda n, x: n.f((n.c(x) + n.one(x)).flatten(1)), r"\(2, 2, 2\) and \(1, 2, 2\)"),
-    "linear on an inner axis": ("cfg", lambda n, x: n.f(torch.relu(n.g(n.c(x))).flatten(1)), r"\(2, 2, 2\)"),
     "images mixed": ("cfg", lambda n, x: n.g(n.c(x).view(-1, 2)), "batch axis"),
     "stubborn dropout": ("cf", lambda n, x: n.f(F.dropout(n.c(x), 0.5, training=True).flatten(1)), "dropout"),
+    "noise": ("cf", lambda n, x: n.f((n.c(x) + torch.rand(2, 2, 2)).flatten(1)), "random"),
     "two outputs": ("cf", lambda n, x: (n.f(n.c(x).flatten(1)), x), "2 tensors"),
+    "no image": ("cf", lambda n, x: n.f.bias[None] + 1, "does not depend on the image"),
     "no vector": ("cf", lambda n, x: n.c(x), r"\(2, 2, 2\)"),
-    "an inner value": ("cfh", inner_value, "inner value"),
     "data-dependent": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.sum() > 0 else x, "control flow"),
+    "an inner softmax": ("cfh", lambda n, x: n.h(n.f(n.c(x).flatten(1)).softmax(1)), "at the end only"),
+    "a softmax over places": ("c", lambda n, x: n.c(x).softmax(2).flatten(1), "at the end only"),
+    "rounding": ("cf", lambda n, x: n.f(n.c(x).flatten(1)).to(torch.int32), "rounding|to.dtype"),
+    "uneven windows": ("c", lambda n, x: F.adaptive_avg_pool2d(x, 3).flatten(1), "unequal size"),
 }
 
 
@@ -210,3 +249,46 @@ def test_a_bare_function_of_two_layers():
     first, second = nn.Linear(4, 3), nn.Linear(3, 2)
     run = functools.partial(lambda n, x, scale: n.b(F.relu(n.a(torch.flatten(x, scale)))), scale=1)
     check(Net(run, a=first, b=second), (1, 2, 2))
+
+
+@pytest.mark.parametrize("kind", ["softmax", "log_softmax"])
+def test_a_softmax_at_the_end_is_dropped_from_graph_and_replay(kind):
+    module = Net(lambda n, x: getattr(F, kind)(n.f(n.c(x).flatten(1)), 1), **layers("cf"))
+    graph = trace(module, (1, 4, 4))
+    image = torch.rand(1, 4, 4, generator=seeded(3), dtype=F64)
+    with torch.no_grad():
+        logits = module.f(module.c(image[None].float()).flatten(1))[0].double()
+    assert torch.allclose(graph.replay(image), logits, atol=1e-5)
+    assert torch.allclose(graph(image[None])[0], graph.replay(image), rtol=0, atol=1e-12)
+    assert graph.softmax and "was dropped" in graph.notes[0]
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_normalisation_becomes_part_of_the_network(pad):
+    class Rgb(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c, self.f = nn.Conv2d(3, 4, 3, padding=pad), nn.Linear(4 * (2 + 2 * pad) ** 2, 3)
+
+        def forward(self, x):
+            return self.f(torch.relu(self.c(x)).flatten(1))
+
+    module, mean, std = Rgb(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    graph = trace(module, (3, 4, 4), mean=mean, std=std)
+    image = torch.rand(3, 4, 4, generator=seeded(4), dtype=F64)
+    m, s = (torch.tensor(v, dtype=F64).reshape(3, 1, 1) for v in (mean, std))
+    with torch.no_grad():
+        expected = module.double()((image[None] - m) / s)[0]
+    assert torch.allclose(graph.replay(image), expected, rtol=0, atol=1e-12)
+    assert torch.allclose(graph(image[None])[0], expected, rtol=0, atol=1e-12)
+    if not pad:  # no layer of its own
+        assert [type(n.op).__name__ for n in graph.nodes] == ["Input", "Conv", "Relu", "Reshape", "Linear"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "told"),
+    [((0.5, 0.5), None, "mean has 2 numbers"), (None, (0.0,), "std holds 0"), ((torch.nan,), None, "mean holds nan")],
+)
+def test_normalisation_that_does_not_fit_is_told(mean, std, told):
+    with pytest.raises(InputError, match=told):
+        trace(Net(GOOD["functional relu"][1], **layers(["c", "f"])), (1, 4, 4), mean=mean, std=std)

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from aureole.core import Answer, Budget, Graph, InputError, Region, TopK, Verdict, Why
+from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, TopK, Verdict, Why
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify import stages as stages_module
@@ -321,3 +322,15 @@ def test_the_scale_of_the_scores_changes_no_verdict(name, factor):
 def test_incomplete_is_complete_without_its_searches():
     assert tuple(stage for stage in COMPLETE.stages if not isinstance(stage, Split | Milp)) == INCOMPLETE.stages
     assert isinstance(COMPLETE.stages[-1], Milp)
+
+
+def test_a_dropped_softmax_leaves_comparisons_only():
+    graph = replace(small(), softmax=True, notes=("a note",))
+    rows, none = TopK(0, 1).rows(4), torch.zeros(3, dtype=F64)
+    region = Region.ball(IMAGE, 0.0)
+    prove(graph, region, Rows(rows, none, 1))
+    for weights, constants in ((rows * 1.0, none + 0.5), (rows[:, [0, 0, 1, 2]] * 2, none), (rows.abs(), none)):
+        with pytest.raises(InputError, match="softmax was dropped"):
+            prove(graph, region, Rows(weights, constants, 1))
+    broken = prove(graph, Region.ball(IMAGE, 1.0), TopK(int(graph(IMAGE[None]).argmin()), 1))
+    assert broken.verdict is Verdict.VULNERABLE and broken.detail == "a note"

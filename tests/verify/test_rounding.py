@@ -96,7 +96,7 @@ def test_evaluation_and_bounds_in_float64_stay_within_the_slack(net, factor, mon
 
 
 def test_exact_arithmetic_is_the_graph():
-    for net in ZOO:
+    for net in ZOO.keys() - {"squashed", "steep"}:  # no rational numbers
         graph = ZOO[net](seeded(42))
         image = points_in(box_of(graph, seeded(43), 0.1), 1, seeded(44))[0]
         assert np.allclose(exact(graph, image).astype(float), graph(image[None])[0].numpy(), rtol=0, atol=1e-12)

@@ -9,16 +9,18 @@ from torch import Tensor
 
 from aureole.bounds.interval import Bounds, Interval, IntervalRule, interval_step
 from aureole.bounds.linear import RELAXATIONS, Relaxation, Relaxations, lower_bounds
-from aureole.bounds.ops import affine, maxpool, relu
+from aureole.bounds.ops import affine, maxpool, relu, squash
 from aureole.bounds.ops.maxpool import PoolRelaxation, from_windows
 from aureole.bounds.patch import Patch
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Relu, Reshape
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Relu, Reshape, Sigmoid, Squash, Tanh
 
 INTERVAL_RULES: Mapping[type, IntervalRule] = {
     **affine.INTERVAL,
     Relu: relu.relu_interval,
     MaxPool: maxpool.pool_interval,
+    Sigmoid: squash.squash_interval,
+    Tanh: squash.squash_interval,
 }
 
 CHUNK_ELEMENTS = 2**24
@@ -39,7 +41,7 @@ def intermediate_bounds(graph: Graph, region: Region, hints: Bounds | None = Non
         if isinstance(node.op, Input):
             bounds[i] = Interval(region.lower, region.upper)
             continue
-        if isinstance(node.op, Relu | MaxPool):
+        if isinstance(node.op, Relu | MaxPool | Squash):
             below = node.inputs[0]
             if hints and below in hints:
                 bounds[below] = bounds[below].tighten(hints[below])
@@ -71,6 +73,8 @@ def _worthwhile(graph: Graph, i: int, z: Interval) -> Bool[Tensor, "batch *shape
     node = graph.nodes[i]
     if isinstance(node.op, Relu):
         return z.unstable
+    if isinstance(node.op, Squash):
+        return z.upper > z.lower
     pool = PoolRelaxation.of(node, z)
     alone = (pool.candidates.sum(-2) <= 1) & ~pool.zero  # one candidate left: the pool is that input
     open_ = pool.candidates & ~alone.unsqueeze(-2)
@@ -112,7 +116,7 @@ def _local(graph: Graph, i: int) -> bool:
     for j in range(i, 0, -1):
         if j in strides:
             op, total = graph.nodes[j].op, strides[j]
-            if not isinstance(op, Conv | Relu | MaxPool | Add):
+            if not isinstance(op, Conv | Relu | MaxPool | Squash | Add):
                 return False
             if isinstance(op, Conv | MaxPool):
                 total = (total[0] * op.stride[0], total[1] * op.stride[1])

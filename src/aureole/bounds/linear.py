@@ -14,21 +14,24 @@ from aureole.bounds.interval import Bounds
 from aureole.bounds.ops.affine import affine_rows
 from aureole.bounds.ops.maxpool import PoolRelaxation
 from aureole.bounds.ops.relu import ReluRelaxation
+from aureole.bounds.ops.squash import SquashRelaxation
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Tanh
 
-Relaxation = ReluRelaxation | PoolRelaxation
+Relaxation = ReluRelaxation | PoolRelaxation | SquashRelaxation
 Relaxations = Mapping[int, Relaxation]
 Parameters = Mapping[int, dict[str, Tensor]]
 """Free slopes, weights and levels by the node's position; see each relaxation's `parameters`."""
 
-RELAXATIONS: Mapping[type, type[ReluRelaxation] | type[PoolRelaxation]] = {
+RELAXATIONS: Mapping[type, type[ReluRelaxation] | type[PoolRelaxation] | type[SquashRelaxation]] = {
     Relu: ReluRelaxation,
     MaxPool: PoolRelaxation,
+    Sigmoid: SquashRelaxation,
+    Tanh: SquashRelaxation,
 }
 
 
-UNIT_PARAMETERS = ("alpha", "level")
+UNIT_PARAMETERS = ("alpha", "level", "touch_low", "touch_high")
 """The free parameters that live in [0,1]; the others are logits."""
 
 

@@ -24,17 +24,18 @@ def decide(
     method: verify.Portfolio = verify.COMPLETE,
 ) -> Answer:
     """`verify.prove`, after a look at the clean image: where the spec fails there, that image is the witness."""
-    margin = float(spec.margin(graph.replay(image)))
+    seen = region.nearest(image, graph.precision)[0]  # a number that the model reads as it is
+    margin = float(spec.margin(graph.replay(seen)))
     if margin > 0:
         return verify.prove(graph, region, spec, method, budget=budget, seed=seed)
     return Answer(
         Verdict.VULNERABLE,
         Why.ATTACK,
         margin_seen=margin,
-        witness=image,
-        weakest=image,
+        witness=seen,
+        weakest=seen,
         seconds=budget.spent,
-        detail="the spec fails on the clean image",
+        detail="; ".join(["the spec fails on the clean image", *graph.notes]),
     )
 
 

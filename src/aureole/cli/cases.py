@@ -17,7 +17,8 @@ from aureole.cli.progress import counting
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
 from aureole.core.files import write_bytes
 
-Load = Callable[[str, str | None], tuple[nets.Network, Graph]]
+Scales = tuple[float, ...] | None
+Load = Callable[[str, str | None, Scales, Scales], tuple[nets.Network, Graph]]
 
 
 class Question(BaseModel):
@@ -43,6 +44,8 @@ class Question(BaseModel):
     radii: list[float] | str | None = None
     mask: str | None = None
     arch: str | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
     timeout: float | None = None
     seed: int | None = None
     witness: str | None = None
@@ -71,7 +74,7 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     earlier = [] if out is None else read_answers(out, lines, path)
     errors = [(answer["line"], str(answer["error"])) for answer in earlier if "error" in answer]
     done = len(earlier)
-    load = functools.cache(lambda net, arch: inputs.read_network(net, arch, settings.data_root))
+    load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
     try:
         with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
             for line in lines[done:]:
@@ -115,9 +118,9 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
     place = None if question.witness is None else folder / question.witness
     if place is not None and place.suffix != ".npy":
         raise InputError(f"witness {question.witness} must end in .npy; name it so")
-    network, graph = load(_net(question.net, folder), question.arch)
+    network, graph = load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
     spec = _spec(question, graph)
-    pixels = inputs.read_fitting_image(folder / question.image, graph)
+    pixels, graph = inputs.read_image_for(folder / question.image, graph)
     region = _region(question, folder, pixels)
     method = verify.portfolio(settings.method, settings.solver)
     answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method)
@@ -127,6 +130,10 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
         write_bytes(place, answers.npy(answer.witness))
     how = {"timeout": timeout, "seed": seed, "method": settings.method, "solver": settings.solver}
     return answers.result(answer, place) | how | {"network_sha256": network.sha256}
+
+
+def _scales(values: list[float] | None) -> Scales:
+    return None if values is None else tuple(values)
 
 
 def _net(name: str, folder: Path) -> str:

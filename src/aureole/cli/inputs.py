@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,25 @@ from torch import Tensor
 from aureole import nets
 from aureole.core import Graph, InputError, Rings
 from aureole.core.files import read_bytes
-from aureole.core.graph import check_finite
+from aureole.core.graph import check_finite, taking
 from aureole.core.rings import check_edges
 from aureole.core.scene import check_mask
 from aureole.data import read_image, read_mask
 from aureole.neighborhood.problem import WEIGHTS, named_weights
 
 
-def read_network(name: str, arch: str | None, root: Path | None) -> tuple[nets.Network, Graph]:
-    """The network and its graph; InputError when either cannot be had or a weight is not finite."""
-    network = nets.load(name, arch, root)
+def read_network(
+    name: str,
+    arch: str | None,
+    root: Path | None,
+    mean: str | Sequence[float] | None = None,
+    std: str | Sequence[float] | None = None,
+) -> tuple[nets.Network, Graph]:
+    """The network and its graph; InputError when either cannot be had or a weight is not finite.
+
+    mean, std: the normalisation before it, as on the command line (`options.Mean`) or as numbers
+    """
+    network = nets.load(name, arch, root, mean=read_scales("--mean", mean), std=read_scales("--std", std))
     module = network.module
     graph = module if isinstance(module, Graph) else nets.trace(module, network.input_shape)
     check_finite(graph)
@@ -38,6 +48,29 @@ def read_fitting_image(path: Path, graph: Graph) -> Float[Tensor, "channels heig
             "pass an image of the network's shape"
         )
     return image
+
+
+def read_scales(option: str, text: str | Sequence[float] | None) -> Sequence[float] | None:
+    """Numbers separated by commas (or numbers already); None where the option is left out."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} is {text!r}; pass numbers separated by commas, as 0.485,0.456,0.406") from error
+
+
+def read_image_for(path: Path, graph: Graph) -> tuple[Float[Tensor, "channels height width"], Graph]:
+    """An image, and the graph that takes it as it is: a network over a vector reads a grey image row by row."""
+    image = read_image(path)
+    fitting = taking_image(graph, image)
+    return (image, fitting) if image.shape == fitting.input_shape else (read_fitting_image(path, graph), graph)
+
+
+def taking_image(graph: Graph, image: Float[Tensor, "channels height width"]) -> Graph:
+    """The graph for grey images of this shape where it takes as many numbers in another; else the graph itself."""
+    same = len(image) == 1 and image.numel() == torch.Size(graph.input_shape).numel()
+    return taking(graph, tuple(image.shape)) if same else graph
 
 
 def read_fitting_mask(path: Path, image: Float[Tensor, "channels height width"]) -> Bool[Tensor, "height width"]:

@@ -25,6 +25,8 @@ def labels(
     seconds: Annotated[float, typer.Option("--seconds", help="Wall-clock time for all labels together.")] = 60.0,
     seed: options.Seed = 0,
     arch: options.Arch = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -36,16 +38,18 @@ def labels(
     options.check_radius(radius)
     options.check_timeout(seconds, "--seconds")
     options.check_seed(seed)
-    network, graph = inputs.read_network(net, arch, data_root)
+    network, graph = inputs.read_network(net, arch, data_root, mean, std)
     if not 1 <= k < graph.classes:
         raise InputError(f"--k {k} does not fit {graph.classes} classes; pass 1..{graph.classes - 1}")
-    region = Region.ball(inputs.read_fitting_image(image, graph), radius)
+    pixels, graph = inputs.read_image_for(image, graph)
+    region = Region.ball(pixels, radius)
     with progress(f"classifying {graph.classes} labels of {network.name}", seconds):
         found = verify.classify_labels(graph, region, k, budget=Budget.seconds(seconds), seed=seed)
     if json:
-        print_json(_result(found, network.name, radius))
+        print_json(_result(found, network.name, radius) | {"notes": list(graph.notes)})
     else:
         _tell(found, network.name, radius)
+        print("".join(f"{note}\n" for note in graph.notes), end="")
     if found.interrupted:
         raise Interrupted("interrupted: what was known by then")
 

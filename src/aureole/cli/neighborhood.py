@@ -78,6 +78,8 @@ def neighborhood(
     ] = None,
     seed: options.Seed = 0,
     arch: options.Arch = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -85,18 +87,19 @@ def neighborhood(
 
     Writes a record and a picture, which `aureole report` draws again. Ctrl-C ends the search with what is proved.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap)
+    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std)
     targets, objects, masks = target or [], perturbed or [], mask or []
     check_labels(targets, objects)
     if out is not None:
         options.check_out(out)
-    network, graph = inputs.read_network(net, arch, data_root)
+    network, graph = inputs.read_network(net, arch, data_root, mean, std)
     if scene is not None:
         if image is not None or masks:
             raise InputError("both --scene and IMAGE or --mask given; pass the scene alone, or an image and its mask")
         question = from_scene(scene, targets, objects, k)
     else:
         question = from_files(graph, image, masks, targets, objects, k)
+    graph = inputs.taking_image(graph, question.image)
     label = "-".join(map(str, targets))
     folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{label}-{method}"
     options.check_out(folder)
@@ -143,14 +146,15 @@ def record_answer(
         query_seconds=settings.query_seconds,
         on_progress=on_progress,
     )
+    result = found.summary() | {"notes": list(graph.notes)}
     if folder is None:
-        return found.summary() | {"record": None}
+        return result | {"record": None}
     config = question.words() | asdict(settings) | {"query_seconds": settings.query_seconds}
     record = records.neighborhood_record(
         network, question.name, problem, found, question.mask, question.target_mask, config
     )
     records.save(folder, *record)
-    return found.summary() | {"record": str(folder)}
+    return result | {"record": str(folder)}
 
 
 def _tell(result: dict[str, Any], network: str, question: Question, settings: Settings, pictures: list[Path]) -> None:
@@ -182,5 +186,6 @@ def _tell(result: dict[str, Any], network: str, question: Question, settings: Se
         facts[1] = ("radii", ", ".join(f"{name}: {radius:.4g}" for name, radius in each))
     if result["upper_bound"] is not None:
         facts.insert(1, ("at most", f"{result['upper_bound']:.4g} is possible"))
+    facts += [("note", note) for note in result["notes"]]
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

@@ -11,12 +11,19 @@ from aureole.core import InputError
 
 _NET = typer.Argument(
     metavar="NET",
-    help="A .safetensors or .onnx file, or digits-none, digits-l0, digits-linf, or an author's name (--data-root).",
+    help="A .safetensors, .onnx or .pt2 file; digits-none, digits-l0, digits-linf; an author's name (--data-root).",
     show_default=False,
 )
 NetArgument = Annotated[str, _NET]
 OptionalNet = Annotated[str | None, _NET]
 Arch = Annotated[str | None, typer.Option("--arch", help="x1k, x2 or x3; recognised from the weights when left out.")]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", help="What the network wants subtracted from pixels in [0,1]: one number or one a channel."),
+]
+Std = Annotated[
+    str | None, typer.Option("--std", help="What it wants them divided by afterwards. Radii stay in pixel units.")
+]
 DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder with MNIST and the author's networks; else the variable AUREOLE_DATA."),

@@ -39,6 +39,8 @@ def prove(
         typer.Option("--out", help="Write a record and a picture into this folder; with --cases, the file of answers."),
     ] = None,
     arch: options.Arch = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -51,17 +53,17 @@ def prove(
     options.check_seed(seed)
     portfolio = verify.portfolio(method, solver)
     if cases is not None:
-        given = (net, image, target, k, radius, radii, mask, witness, arch)
+        given = (net, image, target, k, radius, radii, mask, witness, arch, mean, std)
         _check_cases(given, out)
         answer_all(cases, out, Settings(timeout, seed, method, solver, data_root))
         return
     if net is None or image is None or target is None or k is None:
         raise InputError("NET, IMAGE, --target and --k are needed; pass them, or --cases with a file of questions")
     _check(radius, radii, mask, witness, out)
-    network, graph = inputs.read_network(net, arch, data_root)
+    network, graph = inputs.read_network(net, arch, data_root, mean, std)
     spec = TopK(target, k)
     spec.rows(graph.classes)
-    pixels = inputs.read_fitting_image(image, graph)
+    pixels, graph = inputs.read_image_for(image, graph)
     marked = None if mask is None else inputs.read_fitting_mask(mask, pixels)
     ring_radii = None
     if radii is not None and marked is not None:
@@ -79,9 +81,10 @@ def prove(
         "target": target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
         "method": method, "solver": solver,
     }  # fmt: skip
+    config |= {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
     if ring_radii is not None:
         config["radii"] = ring_radii.tolist()
-    result = answers.result(answer, place) | {"record": None}
+    result = answers.result(answer, place) | {"record": None, "notes": list(graph.notes)}
     if out is not None:
         result["record"] = str(out)
         records.save(
@@ -146,6 +149,7 @@ def _tell(answer: Answer, result: dict[str, Any], network: str, target: int, k: 
         facts.append(("smallest margin seen", f"{answer.margin_seen:.4g}"))
     if answer.witness is not None:
         facts.append(("witness", result["witness"] or "not written; pass --witness FILE.npy to keep it"))
+    facts += [("note", note) for note in result["notes"]]
     facts += [("prover calls", calls_in_words(result["calls"])), ("time", f"{answer.seconds:.1f} s")]
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

@@ -80,6 +80,8 @@ class Settings:
     bands: str | None = None
     floor: str = "0"
     cap: str = "1"
+    mean: str | None = None
+    std: str | None = None
 
     @property
     def query_seconds(self) -> float:
@@ -149,7 +151,7 @@ def from_files(
         raise InputError("no image is given; pass IMAGE and --mask, or --scene")
     if not masks:
         raise InputError("no mask is given; pass --mask with the perturbed object's pixels, or --scene")
-    pixels = inputs.read_fitting_image(image, graph)
+    pixels, _ = inputs.read_image_for(image, graph)
     if k is None:
         raise InputError("no k is given; pass --k: the target must stay among the k highest scores")
     marked = union([inputs.read_fitting_mask(mask, pixels) for mask in masks])

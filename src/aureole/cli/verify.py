@@ -9,16 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole import nets, verify
-from aureole.cli import options
+from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.core import Budget, InputError
 from aureole.core.files import read_bytes, write_bytes
+from aureole.core.spec import only_compares
 
 
 def verify_property(
-    net: Annotated[Path, typer.Argument(metavar="NET", help="An .onnx file.")],
+    net: Annotated[Path, typer.Argument(metavar="NET", help="An .onnx file, or .pt2 or .safetensors.")],
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A VNN-LIB 1.0 file.")],
     timeout: options.Timeout = 60.0,
     seed: options.Seed = 0,
@@ -35,7 +36,7 @@ def verify_property(
     if witness is not None:
         options.check_file("--witness", witness)
     budget = Budget.seconds(timeout)
-    network = nets.load_onnx(net)
+    network = read_flat_network(net)
     question = read_property(spec)
     _check_scores(question, network, spec)
     with progress(f"deciding {spec.stem} of {net.stem}", timeout):
@@ -64,8 +65,17 @@ def verify_property(
 def _tell(decided: verify.Decided, notes: Sequence[str]) -> None:
     print(decided.decision)
     counted = ", ".join(f"{count} by {why}" for why, count in decided.why.items())
-    facts = [*notes, decided.detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
+    detail = "" if decided.detail == "; ".join(notes) else decided.detail
+    facts = [*notes, detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
     print("\n".join(fact for fact in facts if fact))
+
+
+def read_flat_network(path: Path) -> nets.OnnxNetwork:
+    """A network file for a property, whose inputs are those of the model in row-major order."""
+    if path.suffix not in (".pt2", ".safetensors"):
+        return nets.load_onnx(path)
+    network, graph = inputs.read_network(str(path), None, None)
+    return nets.OnnxNetwork(graph, (1, *graph.input_shape), None, graph.notes, network.sha256)
 
 
 def read_property(path: Path) -> verify.Property:
@@ -86,12 +96,10 @@ def counterexample(x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> s
 
 def _check_scores(question: verify.Property, network: nets.OnnxNetwork, path: Path) -> None:
     """Without its softmax a model gives logits: their order is that of the probabilities, their values are not."""
-    if not network.notes:
+    if not network.graph.softmax:
         return
     for unsafe in (u for case in question.cases for u in case.unsafe):
-        if bool(unsafe.constants.any()) or bool(
-            (unsafe.rows.sum(1) != 0).any() or ((unsafe.rows != 0).sum(1) > 2).any()
-        ):
+        if not only_compares(unsafe.rows, unsafe.constants):
             raise InputError(
                 f"{path} does more than compare two scores, but the model's softmax cannot be read; "
                 "export the model without it and state the property over logits"

@@ -1,5 +1,6 @@
 """Graphs: a network as a list of simple operators that the mathematics can read."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,6 +43,16 @@ class Relu:
 
 
 @dataclass(frozen=True)
+class Sigmoid:
+    """`1 / (1 + exp(-x))`, elementwise."""
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """The hyperbolic tangent, elementwise."""
+
+
+@dataclass(frozen=True)
 class MaxPool:
     """The largest input of each window; with `rectify`, at least 0.
 
@@ -65,7 +76,9 @@ class Add:
     """The elementwise sum of two nodes."""
 
 
-Op = Input | Conv | Linear | Relu | MaxPool | Reshape | Add
+Op = Input | Conv | Linear | Relu | Sigmoid | Tanh | MaxPool | Reshape | Add
+Squash = Sigmoid | Tanh
+"""Smooth steps: they have no exact encoding as a mixed-integer linear program."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +99,16 @@ class Graph:
             None replays through the graph itself.
     precision: the dtype in which the original model takes images; where the region holds a number of that dtype, a
             witness is one, so that the model sees the witness itself and not a rounded neighbour.
+    notes: what an answer about this graph has to say besides (a softmax left out, a replay that is not the original's)
+    softmax: the model ends in a softmax that was left out here and in `source`: the order of the scores is that of the
+            model, their values are not
     """
 
     nodes: tuple[Node, ...]
     source: Callable[[Tensor], Tensor] | None = None
     precision: torch.dtype = torch.float64
+    notes: tuple[str, ...] = ()
+    softmax: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -143,6 +161,10 @@ def apply(op: Op, args: list[Tensor], shape: tuple[int, ...]) -> Tensor:
             return F.linear(args[0], op.weight, op.bias)
         case Relu():
             return args[0].relu()
+        case Sigmoid():
+            return args[0].sigmoid()
+        case Tanh():
+            return args[0].tanh()
         case MaxPool():
             pooled = F.max_pool2d(args[0], op.kernel, op.stride, op.padding)
             return pooled.relu() if op.rectify else pooled
@@ -170,6 +192,37 @@ def check_finite(graph: Graph) -> None:
                         f"{node.name or type(node.op).__name__}.{part} holds NaN or infinite values; "
                         "pass finite weights"
                     )
+
+
+def taking(graph: Graph, shape: tuple[int, ...]) -> Graph:
+    """The same network for images of another shape that hold as many numbers, read in row-major order."""
+    old = graph.input_shape
+    if shape == old:
+        return graph
+    if math.prod(shape) != math.prod(old):
+        raise InputError(f"the network takes {math.prod(old)} numbers, not {math.prod(shape)}")
+    first = [replace(graph.nodes[0], shape=shape), Node(Reshape(), (0,), old, "image")]
+    moved = [
+        replace(n, inputs=tuple(0 if isinstance(n.op, Reshape) and i == 0 else i + 1 for i in n.inputs))
+        for n in graph.nodes[1:]
+    ]
+    nodes = [*first, *moved]
+    for i, node in enumerate(nodes):  # a reshape back to the image's shape is the image
+        if i > 1 and isinstance(node.op, Reshape) and node.inputs == (0,) and node.shape == shape:
+            nodes = [replace(n, inputs=tuple(0 if j == i else j for j in n.inputs)) for n in nodes]
+    source = None if graph.source is None else _Reshaped(graph.source, old)
+    return replace(graph, nodes=without_unread(nodes), source=source)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reshaped:
+    """A model for images of another shape."""
+
+    model: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.model(images.reshape(len(images), *self.shape))
 
 
 def merge_rectified_pools(graph: Graph) -> Graph:

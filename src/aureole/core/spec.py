@@ -45,6 +45,12 @@ class Spec(ABC):
         return torch.kthvalue(self.values(scores), self.order, dim=-1).values
 
 
+def only_compares(rows: Float[Tensor, "rows classes"], constants: Float[Tensor, "rows"]) -> bool:
+    """Whether every row compares two scores with each other: then their order is all that matters."""
+    pairs = ((rows != 0).sum(1) <= 2) & (rows.sum(1) == 0)
+    return bool(pairs.all()) and not bool(constants.any())
+
+
 @dataclass(frozen=True)
 class TopK(Spec):
     """The target stays among the k highest scores: `margin = - (k-th largest of F_c - F_target, c != target)`."""

@@ -44,7 +44,7 @@ class Answer:
     seconds:      wall-clock time
     calls:        how often each stage ran
     stage_seconds: wall-clock time of each stage
-    detail:       one line for people when the verdict is UNKNOWN
+    detail:       one line for people: why the verdict is UNKNOWN, or what is to be known about the witness
     """
 
     verdict: Verdict

@@ -20,9 +20,11 @@ from torch import Tensor
 from aureole.core.errors import InputError
 from aureole.core.files import read_bytes
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
-from aureole.nets.onnx_ops import MOVES, OPERATORS, Argument, Call
+from aureole.nets.lowering import Argument, Call
+from aureole.nets.normalise import Scales, checked
 from aureole.nets.onnx_replay import OnnxModel
-from aureole.nets.onnx_values import Builder, Value
+from aureole.nets.operators import MOVES, OPERATORS, lower
+from aureole.nets.values import Builder, Value
 
 if TYPE_CHECKING:
     import onnx
@@ -32,6 +34,12 @@ _FIRST_OPSET_WITH_AXES = 13
 _DTYPES = {1: torch.float32, 11: torch.float64}  # onnx.TensorProto.FLOAT and DOUBLE
 
 
+UNREPLAYED = (
+    "onnxruntime is not installed: witnesses are replayed through Aureole's own reading of the model, not through the "
+    "model itself; pip install 'aureole[onnx]'"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class OnnxNetwork:
     """An imported model.
@@ -39,7 +47,7 @@ class OnnxNetwork:
     graph:       images in, logits out; images are channels first, even where the model takes them channels last
     input_shape: of the model, batch axis included and 1
     layout:      the model's input elements (row-major) in the order of the graph's input; None when they agree
-    notes:       what was left out, one line each; empty when the graph is the whole model
+    notes:       what was left out or cannot be done, one line each; `graph.notes`
     sha256:      of the file
     """
 
@@ -59,9 +67,11 @@ class OnnxNetwork:
         return _unordered(image[None], self.layout)[0]
 
 
-def load_onnx(path: Path) -> OnnxNetwork:
+def load_onnx(path: Path, *, mean: Scales | None = None, std: Scales | None = None) -> OnnxNetwork:
     """Read an ONNX model with one input and one output vector (opset 7 to current).
 
+    mean, std: what the model wants subtracted from each channel of an image in [0,1], and what it wants it divided by.
+    Both are put before the model, in its own precision, and so are part of the graph and of what replays witnesses.
     A trailing Softmax is dropped, from the model that replays witnesses too: it keeps the order of the scores.
     InputError, one line, for a missing `onnx` package, a damaged file, an operator without a rule (named), weights that
     are not finite (named).
@@ -78,12 +88,13 @@ def load_onnx(path: Path) -> OnnxNetwork:
     except Exception as error:  # protobuf, onnx's checker and the file system each raise their own kinds
         raise InputError(f"{path} is not a readable ONNX model ({_line(error)}); export it again") from error
     try:
-        return _import(model, hashlib.sha256(data).hexdigest())
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        return _import(model, hashlib.sha256(data).hexdigest(), mean, std)
+    except InputError as error:  # names out of a damaged file may hold anything
+        told = "".join(c if c.isprintable() else " " for c in str(error))
+        raise InputError(f"{path}: {' '.join(told.split())}") from error
 
 
-def _import(model: "onnx.ModelProto", sha256: str) -> OnnxNetwork:
+def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Scales | None) -> OnnxNetwork:
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise InputError(f"opset {opset} is older than {OLDEST_OPSET}; export the model with a newer one")
@@ -92,6 +103,9 @@ def _import(model: "onnx.ModelProto", sha256: str) -> OnnxNetwork:
     if len(model.graph.output) != 1:
         raise InputError(f"the model has {len(model.graph.output)} outputs; it must have one vector of scores")
     notes = _drop_softmax(model, opset)
+    softmax = bool(notes)
+    if mean is not None or std is not None:
+        constants |= _normalise(model, name, shape, dtype, checked(mean, std, _channels(shape)))
     size = math.prod(shape)
     first = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     builder = Builder([Node(Input(), (), tuple(first), name)])
@@ -108,7 +122,10 @@ def _import(model: "onnx.ModelProto", sha256: str) -> OnnxNetwork:
     source = OnnxModel.load(
         model.SerializeToString(), name, shape, np.float32 if dtype == torch.float32 else np.float64, builder.layout
     )
-    graph = Graph(without_unread(nodes), source, torch.float64 if source is None else dtype)
+    if source is None:
+        notes = (*notes, UNREPLAYED)
+    precision = torch.float64 if source is None else dtype
+    graph = Graph(without_unread(nodes), source, precision, notes, softmax)
     check_finite(graph)
     return OnnxNetwork(graph, shape, builder.layout, notes, sha256)
 
@@ -137,6 +154,46 @@ def _input(model: "onnx.ModelProto", constants: Mapping[str, Any]) -> tuple[str,
     if open_axes or not shape:
         raise InputError(f"the size of axis {open_axes} of the input {inputs[0].name} is open; export it with a size")
     return str(inputs[0].name), shape, _DTYPES[tensor.elem_type]
+
+
+def _channels(shape: tuple[int, ...]) -> list[int]:
+    """How many channels an input of this shape may have: they come first or last."""
+    return [shape[1], shape[-1]] if len(shape) == 4 else [shape[0]] if len(shape) == 3 else [1]
+
+
+def _normalise(
+    model: "onnx.ModelProto", name: str, shape: tuple[int, ...], dtype: torch.dtype,
+    scales: tuple[tuple[float, ...], tuple[float, ...]],
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """Put (x - mean) / std before the model; the two new stored tensors come back."""
+    from onnx import helper, numpy_helper
+
+    taken = {n for node in model.graph.node for n in (*node.input, *node.output)}
+    centred, scaled, mean, std = (_unused(f"{name}_{part}", taken) for part in ("centred", "scaled", "mean", "std"))
+    for node in model.graph.node:
+        for i, read in enumerate(node.input):
+            if read == name:
+                node.input[i] = scaled
+    if model.graph.output[0].name == name:
+        model.graph.output[0].name = scaled
+    stored = {}
+    for key, values in ((mean, scales[0]), (std, scales[1])):
+        first = len(shape) == 3 or (len(shape) == 4 and shape[1] == len(values))  # else channels come last
+        axes = (-1, 1, 1) if first else (-1,)
+        array = np.array(values, dtype=np.float32 if dtype == torch.float32 else np.float64)
+        stored[key] = array.reshape(axes if len(values) > 1 else (1,))
+        model.graph.initializer.append(numpy_helper.from_array(stored[key], key))
+    steps = [helper.make_node("Sub", [name, mean], [centred]), helper.make_node("Div", [centred, std], [scaled])]
+    nodes = [*steps, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return stored
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _drop_softmax(model: "onnx.ModelProto", opset: int) -> tuple[str, ...]:
@@ -182,7 +239,7 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
             builder.values[node.output[0]] = computed[0]
         elif kind in OPERATORS:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            builder.values[node.output[0]] = OPERATORS[kind](Call(name, kind, arguments, attributes, builder))
+            builder.values[node.output[0]] = lower(Call(name, kind, arguments, attributes, builder))
         else:
             known = ", ".join(sorted({*OPERATORS, *MOVES, "Cast", "Dropout"}))
             raise InputError(f"node {name}: operator {kind} is not supported; supported: {known}")

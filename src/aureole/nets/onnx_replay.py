@@ -1,5 +1,6 @@
 """The original ONNX model as a function. The one door to `onnxruntime`, an extra: `pip install aureole[onnx]`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,12 @@ class OnnxModel:
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen kinds of its own
-            reason = str(error).strip().splitlines()[0][:160]
-            raise InputError(f"onnxruntime refuses the model ({reason}); export it again") from error
+            known = re.search(r"official support for domain ai\.onnx is till opset (\d+)", str(error))
+            if known:
+                raise InputError(
+                    f"this onnxruntime knows opsets up to {known[1]}; export the model with that one, or update it"
+                ) from error
+            raise InputError(f"onnxruntime refuses the model ({_line(error)}); export it again") from error
         return cls(session, name, shape, dtype, layout)
 
     def __call__(self, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch classes"]:
@@ -52,8 +57,16 @@ class OnnxModel:
         flat = images.detach().cpu().flatten(1)
         if self.layout is not None:
             flat = torch.zeros_like(flat).index_copy(1, torch.from_numpy(self.layout), flat)
-        scores = [
-            torch.from_numpy(np.asarray(self.session.run(None, {self.name: x.reshape(self.shape)})[0])).flatten()
-            for x in flat.numpy().astype(self.dtype)
-        ]
+        scores = [self._run(x.reshape(self.shape)) for x in flat.numpy().astype(self.dtype)]
         return torch.stack(scores).to(images)
+
+    def _run(self, image: NDArray[Any]) -> Float[Tensor, "classes"]:
+        try:
+            (scores,) = self.session.run(None, {self.name: image})
+            return torch.from_numpy(np.asarray(scores)).flatten()
+        except Exception as error:  # onnxruntime raises a dozen kinds of its own
+            raise InputError(f"onnxruntime cannot run the model ({_line(error)}); export it again") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

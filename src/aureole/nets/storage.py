@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from aureole.core.files import read_bytes, write_bytes
 from aureole.core.places import data_root
 from aureole.core.record import digest
 from aureole.nets.architectures import ARCHITECTURES, ConvNet, architecture
+from aureole.nets.normalise import Scales
 from aureole.nets.onnx_import import load_onnx
+from aureole.nets.pt2 import read_pt2
+from aureole.nets.trace import trace
 
 SHIPPED = ("digits-none", "digits-l0", "digits-linf")
 AUTHORS: Mapping[str, str] = {
@@ -37,12 +40,12 @@ class Network:
     """A network ready to be asked.
 
     module:      in evaluation mode, its weights frozen; images (batch, *input_shape) in [0,1] -> logits; an ONNX model
-                 comes as the graph itself
+                 and a .pt2 file come as the graph itself, and so does any network with a normalisation
     input_shape: channels, height, width of one image (an ONNX model may take a plain vector)
     classes:     how many scores it gives
     name:        the shipped or the author's name, else the file name without its ending
-    arch:        a key of `ARCHITECTURES`, or `onnx`
-    sha256:      of the weights (`core.record.digest`), of the file for ONNX
+    arch:        a key of `ARCHITECTURES`, or `onnx` or `pt2`
+    sha256:      of the weights (`core.record.digest`), of the file for ONNX and .pt2
     """
 
     module: ConvNet | Graph
@@ -53,22 +56,42 @@ class Network:
     sha256: str
 
 
-def load(name: str, arch: str | None = None, root: Path | None = None) -> Network:
-    """A network by the path of a `.safetensors` or `.onnx` file, by a shipped name or by one of the author's names.
+def load(
+    name: str,
+    arch: str | None = None,
+    root: Path | None = None,
+    *,
+    mean: Scales | None = None,
+    std: Scales | None = None,
+) -> Network:
+    """A network by the path of a `.safetensors`, `.onnx` or `.pt2` file, by a shipped or one of the author's names.
 
-    arch: `x1k`, `x2` or `x3`; None recognises it from the shapes of the weights (an ONNX file needs none).
+    arch: `x1k`, `x2` or `x3`; None recognises it from the shapes of the weights (ONNX and .pt2 files need none).
     root: the data root for the author's names; None reads the environment's AUREOLE_DATA.
+    mean, std: the normalisation that the network expects, (x - mean) / std of an image in [0,1], one number or one per
+          channel; it becomes part of the network.
     InputError for an unknown name, a damaged file, weights that do not fit the architecture, NaN weights.
     """
     if name.endswith(".onnx"):
-        onnx = load_onnx(Path(name))
+        onnx = load_onnx(Path(name), mean=mean, std=std)
         graph = onnx.graph
         return Network(graph, graph.input_shape, graph.classes, Path(name).stem, "onnx", onnx.sha256)
+    if name.endswith(".pt2"):
+        exported = read_pt2(Path(name))
+        try:
+            graph = trace(exported.module, exported.shape, mean=mean, std=std)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        return Network(graph, exported.shape, graph.classes, Path(name).stem, "pt2", exported.sha256)
     path = locate(name, root)
     state = _read_state(path)
     if arch is None:
         arch = AUTHORS.get(name) or _recognise(state, path)
-    return _assemble(state, arch, Path(name).stem if name.endswith(_ENDING) else name, path)
+    network = _assemble(state, arch, Path(name).stem if name.endswith(_ENDING) else name, path)
+    if mean is None and std is None:
+        return network
+    assert isinstance(network.module, ConvNet)
+    return replace(network, module=trace(network.module, network.input_shape, mean=mean, std=std))
 
 
 def locate(name: str, root: Path | None = None) -> Path:
@@ -80,7 +103,7 @@ def locate(name: str, root: Path | None = None) -> Path:
     if name in AUTHORS:
         return data_root(root) / "mulloc" / "networks" / f"{name}{_ENDING}"
     known = ", ".join((*SHIPPED, *AUTHORS))
-    raise InputError(f"network {name!r} is unknown; pass a {_ENDING} or .onnx file, or one of {known}")
+    raise InputError(f"network {name!r} is unknown; pass a {_ENDING}, .onnx or .pt2 file, or one of {known}")
 
 
 def training_record(name: str, root: Path | None = None) -> dict[str, Any]:

@@ -1,33 +1,60 @@
-"""From a PyTorch module to a core.Graph, through torch.export."""
+"""From a PyTorch module to a core.Graph, through torch.export.
+
+The exported program is run on tensors that know where each of their numbers lies (`values`): what depends on stored
+weights alone is computed, what only moves numbers moves positions, and the rest is lowered as ONNX models are.
+"""
 
 import copy
-import math
+import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aureole.core.errors import InputError
-from aureole.core.graph import Add, Conv, Graph, Input, Linear, MaxPool, Node, Op, Relu, Reshape, check_finite
+from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
+from aureole.nets.normalise import Normalised, Scales
+from aureole.nets.trace_ops import MOVES, PASS_THROUGH, TRANSLATIONS, Traced
+from aureole.nets.values import Builder, Value
 
-Constants = dict[str, Tensor]
+SOFTMAX = tuple(f"aten.{name}" for name in (
+    "softmax.int", "log_softmax.int", "_softmax.default", "_log_softmax.default",
+))  # fmt: skip
 
 
-def trace(module: nn.Module, shape: Sequence[int]) -> Graph:
+def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None) -> Graph:
     """The module as a graph with float64 weights; witnesses are replayed through a float64 copy of the module.
 
     shape: one image's shape (channels, height, width), without the batch axis.
+    mean, std: what the module wants subtracted from each channel of an image in [0,1], and what it wants it divided by;
+               both become part of the network
+    A softmax over the scores at the end is dropped, from the copy too: it keeps their order.
     InputError when the module does not accept such an image, uses an operator without a rule (named), holds
     weights that are not finite (named), or does not end in one vector of scores.
     """
     shape = tuple(shape)
-    module = copy.deepcopy(module).eval().to(torch.float64).requires_grad_(False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
+        module = copy.deepcopy(module)
+    module = module.eval().to(torch.float64).requires_grad_(False)
+    if mean is not None or std is not None:
+        module = Normalised(module, mean, std, shape).to(torch.float64)
+    program = _export(module, shape)
+    source, softmax = _without_softmax(program, module)
+    nodes = _nodes(program, shape)
+    notes = (f"the trailing {softmax} was dropped: scores are logits",) if softmax else ()
+    graph = Graph(nodes, source=source, notes=notes, softmax=bool(softmax))
+    check_finite(graph)
+    _check_same(graph, source, shape)
+    return graph
+
+
+def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
     example = torch.zeros(1, *shape, dtype=torch.float64)
     try:
         module(example)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
         wanted = "x".join(str(n) for n in shape)
         raise InputError(
             f"the network does not take a {wanted} image ({_first_line(error)}); pass an image of its shape"
@@ -42,14 +69,24 @@ def trace(module: nn.Module, shape: Sequence[int]) -> Graph:
         # an in-place operator may change a tensor that others see through a view: make every change explicit
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
             program = program.run_decompositions({})
-    graph = Graph(tuple(_nodes(program, shape)), source=module)
-    check_finite(graph)
-    if len(graph.nodes[-1].shape) != 1:
-        raise InputError(
-            f"the network's output has shape {graph.nodes[-1].shape} per image; it must be one vector of scores"
-        )
-    _check_same(graph, module, shape)
-    return graph
+    return program
+
+
+def _without_softmax(program: torch.export.ExportedProgram, module: nn.Module) -> tuple[nn.Module, str]:
+    """The module, or the program as a module that ends before its softmax, and that softmax's name."""
+    results = program.graph.output_node().args[0]
+    last = results[0] if isinstance(results, Sequence) and len(results) == 1 else None
+    if not isinstance(last, torch.fx.Node) or str(last.target) not in SOFTMAX:
+        return module, ""
+    axis, axes = last.args[1], last.meta["val"].ndim
+    if axes != 2 or axis not in (1, -1):
+        raise InputError(f"node {last.name}: a softmax over axis {axis} of {axes} is not supported")
+    plain = program.module(check_guards=False)
+    (end,) = [n for n in plain.graph.nodes if n.op == "call_function" and n.name == last.name]
+    end.replace_all_uses_with(end.args[0])
+    plain.graph.erase_node(end)
+    plain.recompile()
+    return plain, "LogSoftmax" if "log" in str(last.target) else "Softmax"
 
 
 def _check_same(graph: Graph, module: nn.Module, shape: tuple[int, ...]) -> None:
@@ -61,139 +98,77 @@ def _check_same(graph: Graph, module: nn.Module, shape: tuple[int, ...]) -> None
         raise InputError("the traced graph does not compute what the network computes; please report this network")
 
 
-def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> list[Node]:
-    signature = program.graph_signature
-    constants: Constants = {
-        name: (program.state_dict | dict(program.constants))[target]
-        for table in (signature.inputs_to_parameters, signature.inputs_to_buffers)
-        for name, target in table.items()
-    }
-    for spec in signature.input_specs:
-        if spec.kind.name == "CONSTANT_TENSOR" and spec.target is not None:
-            constants[spec.arg.name] = program.constants[spec.target]
-    nodes = [Node(Input(), (), shape, "input")]
-    place: dict[str, int] = {}
+def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tuple[Node, ...]:
+    builder = Builder([Node(Input(), (), shape, "input")], fixed=True)
+    known: dict[str, Any] = _stored(program)
+    users = program.graph_signature.user_inputs
+    if len(users) != 1:
+        raise InputError(f"the network takes {len(users)} inputs; it must take one image")
+    known[str(users[0])] = builder.whole(0, (1, *shape))
     for fx in program.graph.nodes:
-        if fx.op == "placeholder":
-            if fx.name in signature.user_inputs:
-                place[fx.name] = 0
-        elif fx.op == "call_function":
-            name = str(fx.target)
-            if name in PASS_THROUGH:
-                if name == "aten.dropout.default" and _Call(fx, constants).number("train"):
-                    raise InputError(f"node {fx.name} drops values in evaluation too; pass training=self.training")
-                place[fx.name] = place[fx.args[0].name]
-                continue
-            if name not in OPERATORS:
-                raise InputError(
-                    f"operator {name} (node {fx.name}) is not supported; supported: "
-                    + ", ".join(sorted({*OPERATORS, *PASS_THROUGH}))
-                )
-            op = OPERATORS[name](_Call(fx, constants))
-            inputs = tuple(place[a.name] for a in fx.args if isinstance(a, torch.fx.Node) and a.name not in constants)
-            if not inputs:
-                raise InputError(f"node {fx.name} computes on stored weights alone; store its result instead")
-            if isinstance(op, Add) and len(inputs) != 2:
-                raise InputError(f"node {fx.name} adds a constant, which is not supported; fold it into a bias")
-            batch, *rest = (int(n) for n in fx.meta["val"].shape)
-            node = Node(op, inputs, tuple(rest), fx.name)
-            _check_shapes(node, batch, [nodes[i].shape for i in inputs])
-            place[fx.name] = len(nodes)
-            nodes.append(node)
-        elif fx.op == "output":
-            results = fx.args[0]
-            if len(results) != 1:
-                raise InputError(f"the network returns {len(results)} tensors; it must return one vector of scores")
-            if place[results[0].name] != len(nodes) - 1:
-                raise InputError("the network returns an inner value that later layers still read; return the last one")
-    return nodes
+        if fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
+            known[fx.name] = _step(fx, known, builder)
+    results = program.graph.output_node().args[0]
+    if len(results) != 1:
+        raise InputError(f"the network returns {len(results)} tensors; it must return one vector of scores")
+    scores = known[results[0].name]
+    if not isinstance(scores, Value):
+        raise InputError("the network's output does not depend on the image")
+    if scores.order.shape[0] != 1:
+        raise InputError("the network mixes the batch axis with others; keep images apart (x.flatten(1))")
+    if scores.order.ndim != 2:
+        raise InputError(
+            f"the network's output has shape {scores.order.shape[1:]} per image; it must be one vector of scores"
+        )
+    end = builder.laid_out(scores, (scores.order.size,), "output")
+    nodes = builder.nodes[: end + 1] if end else [*builder.nodes, Node(Reshape(), (0,), (scores.order.size,), "output")]
+    return without_unread(nodes)
 
 
-def _check_shapes(node: Node, batch: int, below: list[tuple[int, ...]]) -> None:
-    """InputError where an operator is used in a way that `core.Graph` does not know."""
-    if isinstance(node.op, Conv | MaxPool) and len(below[0]) != 3:
-        raise InputError(f"node {node.name} reads shape {below[0]} per image; it must be channels x height x width")
-    if batch != 1 or (math.prod(node.shape) != math.prod(below[0]) and isinstance(node.op, Reshape)):
-        raise InputError(f"node {node.name} mixes the batch axis with others; keep images apart (x.flatten(1))")
-    if isinstance(node.op, Linear) and len(below[0]) != 1:
-        raise InputError(f"node {node.name} applies a linear layer to shape {below[0]} per image; flatten it before")
-    if isinstance(node.op, Add) and below[0] != below[1]:
-        raise InputError(f"node {node.name} adds shapes {below[0]} and {below[1]} per image; make them equal")
+def _stored(program: torch.export.ExportedProgram) -> dict[str, Any]:
+    """Parameters, buffers and constants, by their names in the program."""
+    signature = program.graph_signature
+    tensors: Mapping[str, Any] = program.state_dict | dict(program.constants)
+    tables = (signature.inputs_to_parameters, signature.inputs_to_buffers, signature.inputs_to_lifted_tensor_constants)
+    return {name: tensors[target].detach() for table in tables for name, target in table.items()}
 
 
-class _Call:
-    """One traced call's arguments by the names of its schema, parameters looked up."""
-
-    def __init__(self, fx: torch.fx.Node, constants: Constants) -> None:
-        schema = fx.target._schema.arguments  # type: ignore[union-attr]
-        given = dict(zip((a.name for a in schema), fx.args, strict=False)) | dict(fx.kwargs)
-        self.name = fx.name
-        self._values = {a.name: given.get(a.name, a.default_value) for a in schema}
-        self._constants = constants
-
-    def tensor(self, key: str) -> Tensor:
-        value = self._values[key]
-        if value.name not in self._constants:
-            raise InputError(f"node {self.name}: {key} is computed by the network, not a stored weight; not supported")
-        return self._constants[value.name].detach().to(torch.float64)
-
-    def optional(self, key: str, size: int) -> Tensor:
-        return torch.zeros(size, dtype=torch.float64) if self._values[key] is None else self.tensor(key)
-
-    def pair(self, key: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
-        value = list(self._values[key] or default or ())
-        first, last = int(value[0]), int(value[-1])
-        return first, last
-
-    def number(self, key: str) -> Any:
-        return self._values[key]
-
-
-def _conv(call: _Call) -> Op:
-    weight = call.tensor("weight")
-    return Conv(
-        weight,
-        call.optional("bias", weight.shape[0]),
-        call.pair("stride"),
-        call.pair("padding"),
-        call.pair("dilation"),
-        int(call.number("groups")),
-    )
+def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
+    """What one call of the program gives: computed now where no image is needed, else added to the graph."""
+    name = str(fx.target)
+    args, kwargs = _arguments(fx, known)
+    call = Traced(fx, args, kwargs, builder)
+    try:
+        if not call.computed:
+            if torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
+                raise InputError(f"node {fx.name} ({name}) draws random numbers; a network must be a function")
+            return fx.target(*args, **kwargs)  # type: ignore[operator]
+        if name in SOFTMAX:
+            if fx.users and all(user.op == "output" for user in fx.users):
+                return args[0]
+            raise InputError(f"node {fx.name} ({name}): a softmax is supported at the end only")
+        if fx.target is operator.getitem:
+            return args[0][args[1]]
+        if name == "aten.sym_size.int":
+            return int(args[0].order.shape[args[1]])
+        if name in PASS_THROUGH:
+            return call.passed()
+        if name in MOVES:
+            return call.moved()
+        if name in TRANSLATIONS:
+            return TRANSLATIONS[name](call)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"node {fx.name} ({name}) cannot be used so ({_first_line(error)})") from error
+    known_names = ", ".join(sorted({*TRANSLATIONS, *MOVES, *PASS_THROUGH}))
+    raise InputError(f"operator {name} (node {fx.name}) is not supported; supported: {known_names}")
 
 
-def _linear(call: _Call) -> Op:
-    weight = call.tensor("weight")
-    return Linear(weight, call.optional("bias", weight.shape[0]))
-
-
-def _max_pool(call: _Call) -> Op:
-    if call.pair("dilation") != (1, 1) or call.number("ceil_mode"):
-        raise InputError(f"node {call.name}: max-pooling with dilation or ceil_mode is not supported")
-    kernel = call.pair("kernel_size")
-    return MaxPool(kernel, call.pair("stride", kernel), call.pair("padding"))
-
-
-def _add(call: _Call) -> Op:
-    if call.number("alpha") != 1:
-        raise InputError(f"node {call.name}: add with alpha != 1 is not supported")
-    return Add()
+def _arguments(fx: torch.fx.Node, known: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    found: Any = torch.fx.node.map_arg((fx.args, fx.kwargs), lambda node: known[node.name])
+    return tuple(found[0]), dict(found[1])
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-
-
-PASS_THROUGH = {"aten.dropout.default", "aten.alias.default", "aten.contiguous.default", "aten.clone.default"}
-
-OPERATORS: dict[str, Callable[[_Call], Op]] = {
-    "aten.conv2d.default": _conv,
-    "aten.linear.default": _linear,
-    "aten.relu.default": lambda call: Relu(),
-    "aten.relu_.default": lambda call: Relu(),
-    "aten.max_pool2d.default": _max_pool,
-    "aten.add.Tensor": _add,
-    "aten.add_.Tensor": _add,
-    "aten.flatten.using_ints": lambda call: Reshape(),
-    "aten.view.default": lambda call: Reshape(),
-    "aten.reshape.default": lambda call: Reshape(),
-}

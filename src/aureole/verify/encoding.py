@@ -3,6 +3,9 @@
 Built from the graph, node by node, for any supported network (Tjeng et al., ICLR 2019, with the savings of our
 verification notes, section 4): neurons whose sign is known disappear into sparse linear expressions, what no row feels
 is dropped, and a maximum that rows want only low (or only high) gets only that half of its encoding.
+
+Sigmoid and Tanh have no exact encoding: they are held between a few lines. Infeasible then still is a proof, but a
+solution may be no image's (`inexact` names the operator).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +19,9 @@ from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
 from aureole.bounds.ops.maxpool import to_windows
+from aureole.bounds.ops.squash import SquashRelaxation, squash_interval
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Sigmoid, Squash, Tanh
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Program
 
@@ -197,6 +201,15 @@ class _Expression:
         return cls(csr_matrix((data, columns, starts), shape=(len(terms), width)), constant)
 
 
+SHARES = (0.0, 0.25, 0.5, 1.0)
+"""The points of contact of a Sigmoid's or Tanh's lines, besides the default one (`SquashRelaxation.parameters`)."""
+
+
+def inexact(graph: Graph) -> str:
+    """The first operator of the graph that the encoding relaxes; empty when there is none."""
+    return next((type(node.op).__name__ for node in graph.nodes if isinstance(node.op, Squash)), "")
+
+
 def encode(
     graph: Graph, region: Region, rows: Float[Tensor, "rows classes"], order: int, bounds: Bounds, slack: float
 ) -> Encoding:
@@ -293,6 +306,8 @@ def _node(
             index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
             return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]], None)
+        case Sigmoid() | Tanh():
+            return _between_lines(builder, node, args[0], pull, bounds)
     return args[0]  # a reshape keeps the order
 
 
@@ -368,6 +383,29 @@ def _maximum(
             gap = max(others) - float(low[j])
             builder.at_most(z.terms(j, -1.0), {y: 1.0, win: gap}, gap + float(z.constant[j]))
     return y
+
+
+def _between_lines(builder: _Builder, node: Node, z: _Expression, pull: Pull, bounds: Bounds) -> _Expression:
+    """A variable per value, under lines where the rows want it high and above lines where they want it low."""
+    found = squash_interval(node, [bounds[node.inputs[0]]])
+    relaxation = SquashRelaxation.of(node, bounds[node.inputs[0]])
+    default = relaxation.parameters(1)
+    shares = [default, *({name: torch.full_like(v, share) for name, v in default.items()} for share in SHARES)]
+    lines = [[part[0, 0].flatten().numpy() for part in relaxation.lines(given)] for given in shares]
+    top, bottom = (line[0].flatten().numpy() for line in (found.upper, found.lower))
+    wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
+    constant, terms = np.zeros(len(top)), [NOTHING] * len(top)
+    for i in np.flatnonzero(wants_high | wants_low):
+        (y,) = builder.variables([float(bottom[i])], [float(top[i])])
+        terms[i] = np.array([y]), np.ones(1)
+        for low, low_offset, high, high_offset in lines:
+            if wants_high[i]:
+                upper = float(high_offset[i] + high[i] * z.constant[i])
+                builder.at_most(z.terms(int(i), -float(high[i])), {y: 1.0}, upper)
+            if wants_low[i]:
+                upper = -float(low_offset[i] + low[i] * z.constant[i])
+                builder.at_most(z.terms(int(i), float(low[i])), {y: -1.0}, upper)
+    return _Expression.of(terms, constant, len(builder.lower))
 
 
 def _chord(

@@ -30,7 +30,7 @@ class Decided:
     witness: with SAT, an image of the graph inside a box that the original model finds unsafe
     scores:  what the original model gives for it
     why:     what decided each query (or left it open), counted
-    detail:  one line about the queries left open
+    detail:  one line about the queries left open, or what is to be known about the witness
     interrupted: Ctrl-C ended the work
     """
 
@@ -87,7 +87,7 @@ def decide(
             if answer.witness is not None:
                 scores = graph.replay(answer.witness)
                 why[str(answer.why)] += 1
-                return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why))
+                return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why), answer.detail)
             if answer.verdict is Verdict.ROBUST:
                 why[str(answer.why)] += 1
             else:

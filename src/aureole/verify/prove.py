@@ -82,7 +82,7 @@ def conclude(
     """The answer when the work ends; `why` is what broke the spec, if something did."""
     witness, detail = None, ""
     if known.broken:
-        verdict, witness = Verdict.VULNERABLE, known.image
+        verdict, witness, detail = Verdict.VULNERABLE, known.image, "; ".join(query.original.notes)
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Graph, InputError, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, apply
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Sigmoid, Tanh, apply
 
 LEAST_SLACK = 1e-6
 """Score units that every proof must have to spare, however small the rounding (solvers were seen off by 1.4e-7)."""
@@ -40,6 +40,10 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
                 plain = MaxPool(op.kernel, op.stride, op.padding)
                 size = apply(plain, args, node.shape) * math.prod(op.kernel)
                 terms += math.prod(op.kernel)
+            case (
+                Sigmoid() | Tanh()
+            ):  # its lines are `slope x + offset` with a slope of at most 1: their terms are |x| and |x| + 1
+                size, terms = 2 * args[0] + 1, terms + 4
             case Add():
                 size, terms = args[0] + args[1], terms + 1
             case _:

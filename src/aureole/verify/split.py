@@ -13,7 +13,7 @@ from torch import Tensor
 from aureole.bounds import Bounds, Interval, backward, intermediate_bounds, minimizers, relax
 from aureole.bounds.linear import concretize
 from aureole.core import Region, Why
-from aureole.core.graph import MaxPool, Relu
+from aureole.core.graph import MaxPool, Relu, Squash
 from aureole.verify.query import Known, Query
 from aureole.verify.stages import Stage
 
@@ -110,9 +110,14 @@ class Split(Stage):
 
 
 def _open_neurons(query: Query, known: Known) -> float:
-    """Relus of unknown sign and inputs of pools that are not constant; infinite before any bounds are known."""
+    """Relus of unknown sign and inputs of pools that are not constant.
+
+    Infinite before any bounds are known, and with operators that the MILP cannot encode.
+    """
     count = 0
     for node in query.graph.nodes:
+        if isinstance(node.op, Squash):
+            return torch.inf
         if isinstance(node.op, Relu | MaxPool):
             if node.inputs[0] not in known.bounds:
                 return torch.inf

@@ -17,7 +17,7 @@ from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import Parameters, lower_planes
 from aureole.core import Why
-from aureole.verify.encoding import encode
+from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.solver import Status, solver
 
@@ -194,6 +194,9 @@ class Milp(Stage):
                 # the depth below zero is at most its dual bound; sets that were not asked about are proved positive
                 if math.isfinite(outcome.bound) and outcome.bound > 0:
                     known = replace(known, together=_best(known.together, -outcome.bound - query.slack))
+            case Status.SOLUTION if operator := inexact(query.graph):
+                why = Why.INCOMPLETE
+                trouble = f"{operator} has no exact encoding, and the MILP with its relaxation does not prove the spec"
             case Status.SOLUTION:
                 why = Why.SOLVER
                 trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"

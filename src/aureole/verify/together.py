@@ -219,7 +219,13 @@ def prove_all(
     broken = [(s, a) for s, a in zip(specs, answers, strict=True) if a.verdict is Verdict.VULNERABLE]
     if broken:
         spec, worst = min(broken, key=lambda pair: pair[1].margin_seen or 0.0)
-        return replace(worst, margin_bound=None, seconds=seconds, calls=calls, detail=f"fails: {spec.claim}")
+        return replace(
+            worst,
+            margin_bound=None,
+            seconds=seconds,
+            calls=calls,
+            detail="; ".join(filter(None, [f"fails: {spec.claim}", worst.detail])),
+        )
     undecided = [(s, a) for s, a in zip(specs, answers, strict=True) if a.verdict is Verdict.UNKNOWN]
     weakest = min(answers, key=lambda a: torch.inf if a.margin_seen is None else a.margin_seen)
     bounds = [a.margin_bound for a in answers if a.margin_bound is not None]

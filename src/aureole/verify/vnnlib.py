@@ -80,7 +80,7 @@ class _Sum:
 
 
 _Conjunction = tuple[_Sum, ...]
-_VARIABLE = re.compile(r"[XY]_(0|[1-9]\d*)")
+_VARIABLE = re.compile(r"[XY]_(0|[1-9]\d{0,8})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _IGNORED = ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit")
 
@@ -105,7 +105,7 @@ def read_vnnlib(text: str) -> Property:
                 else:
                     choices.append(found)
             case head if head not in _IGNORED:
-                raise InputError(f"line {group.line}: {head or 'an empty list'} is not known; expected assert")
+                raise InputError(f"line {group.line}: {head[:40] or 'an empty list'} is not known; expected assert")
     inputs, outputs = (sum(name[0] == kind for name in declared) for kind in "XY")
     if not inputs or not outputs or any(int(n[2:]) >= (inputs if n[0] == "X" else outputs) for n in declared):
         raise InputError(f"{inputs} inputs and {outputs} outputs are declared; declare X_0, X_1, … and Y_0, … in full")
@@ -146,8 +146,10 @@ def _formula(item: Word | Group, declared: Mapping[str, int]) -> list[_Conjuncti
         case "<=" | "<" | ">=" | ">" | "=":
             left, right = (_sum(side, declared) for side in _arguments(item, 2))
             below, above = left.plus(right, -1.0), right.plus(left, -1.0)
+            if not all(map(math.isfinite, (below.constant, *below.factors.values()))):
+                raise InputError(f"line {item.line}: its numbers are too large for float64")
             return [{"<": (below,), ">": (above,), "=": (below, above)}[item.head[0]]]
-    raise InputError(f"line {item.line}: {item.head or 'a list'} is not a condition; expected <=, >=, and, or")
+    raise InputError(f"line {item.line}: {item.head[:40] or 'a list'} is not a condition; expected <=, >=, and, or")
 
 
 def _sum(item: Word | Group, declared: Mapping[str, int]) -> _Sum:
@@ -166,7 +168,7 @@ def _sum(item: Word | Group, declared: Mapping[str, int]) -> _Sum:
                 return parts[0].times(-1.0) if len(parts) == 1 else _reduce(parts, lambda a, b: a.plus(b, -1.0))
             case "*":
                 return _reduce(parts, _product)
-    raise InputError(f"line {item.line}: {item.head or 'a list'} is not linear arithmetic; expected +, - or *")
+    raise InputError(f"line {item.line}: {item.head[:40] or 'a list'} is not linear arithmetic; expected +, - or *")
 
 
 def _reduce(parts: list[_Sum], step: Callable[[_Sum, _Sum], _Sum]) -> _Sum:

@@ -58,17 +58,30 @@ class Value:
         return self.scale, self.shift
 
 
+@dataclass(frozen=True)
+class Padding:
+    """Node `below` with so many zeros before and after its rows and columns."""
+
+    below: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
 @dataclass
 class Builder:
     """A graph under construction; local to one import.
 
     layout: the model's input elements in the order of the graph's input (channels first, where the model itself
             begins by transposing images)
+    fixed:  the graph's input keeps its shape
+    paddings: nodes that only pad another one with zeros, which a convolution that reads them can do itself
     """
 
     nodes: list[Node]
     values: dict[str, Value] = field(default_factory=dict)
     layout: NDArray[np.int64] | None = None
+    fixed: bool = False
+    paddings: dict[int, Padding] = field(default_factory=dict)
 
     def put(self, op: Op, *inputs: int, shape: tuple[int, ...] | None = None, name: str = "") -> int:
         """Append an operator; its output shape is found by running it, unless given (Reshape)."""
@@ -139,7 +152,7 @@ class Builder:
                transposed one, so that images are channels first whatever the model takes.
         """
         ordered = np.arange(value.order.size)
-        if image and value.node == 0 and len(self.nodes) == 1 and value.order.size == self.size(0):
+        if image and not self.fixed and value.node == 0 and len(self.nodes) == 1 and value.order.size == self.size(0):
             order = value.order.ravel()
             place = np.argsort(order)
             if not np.array_equal(order, ordered) and np.array_equal(order[place], ordered):
@@ -154,7 +167,29 @@ class Builder:
     def linear(self, value: Value, weight: Floats, bias: Floats, shape: tuple[int, ...], name: str) -> Value:
         """`weight @ tensor.flat + bias` as a tensor of the given shape; moves and pending steps go into the weights."""
         scale, shift = (part.ravel() for part in value.pending())
-        placed = np.zeros((len(weight), self.size(value.node)))
-        np.add.at(placed.T, value.order.ravel(), (weight * scale).T)
-        op = Linear(torch.from_numpy(placed), torch.from_numpy(bias + weight @ shift))
+        order, size = value.order.ravel(), self.size(value.node)
+        scaled = weight if value.plain else weight * scale
+        if np.array_equal(order, np.arange(size)):
+            placed = np.array(scaled, order="C")
+        elif len(np.unique(order)) == len(order):
+            placed = np.zeros((len(weight), size))
+            placed[:, order] = scaled
+        else:
+            placed = np.zeros((len(weight), size))
+            np.add.at(placed.T, order, scaled.T)
+        moved = np.array(bias) if value.plain else bias + weight @ shift
+        op = Linear(torch.from_numpy(placed), torch.from_numpy(moved))
         return self.whole(self.put(op, self.shaped(value.node, (self.size(value.node),)), name=name), shape)
+
+    def among_channels(self, value: Value, first: int, count: int, name: str) -> Value:
+        """A tensor (1, C, H, W) as the channels from `first` on of `count` channels, zero elsewhere."""
+        i = self.laid_out(value, value.order.shape[1:], name)
+        node, channels = self.nodes[i], self.nodes[i].shape[0]
+        chosen = torch.zeros(count, channels, dtype=torch.float64)
+        chosen[torch.arange(first, first + channels), torch.arange(channels)] = 1.0
+        if isinstance(node.op, Conv) and node.op.groups == 1:  # the rows of zeros go into its own weights
+            weight = torch.einsum("oc,cikl->oikl", chosen, node.op.weight)
+            i = self.put(replace(node.op, weight=weight, bias=chosen @ node.op.bias), *node.inputs, name=name)
+        else:
+            i = self.put(Conv(chosen[:, :, None, None], torch.zeros(count, dtype=torch.float64)), i, name=name)
+        return self.whole(i, (1, *self.nodes[i].shape))

@@ -1,56 +1,16 @@
-"""What each ONNX operator does to the graph under construction; see `onnx_values` for the idea."""
+"""What layers with sliding windows do to the graph under construction: convolutions and pools, in one or two axes."""
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 
-from aureole.core.errors import InputError
-from aureole.core.graph import Add, Conv, MaxPool, Relu
-from aureole.nets.onnx_values import MOST_WEIGHTS, Builder, Floats, Value
-
-Argument = Value | NDArray[Any] | None
-"""A tensor that the network computes, a constant, or an optional input left out."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One operator of the model: its name, its arguments and its attributes."""
-
-    name: str
-    kind: str
-    arguments: list[Argument]
-    attributes: Mapping[str, Any]
-    builder: Builder
-
-    def computed(self, i: int) -> Value:
-        """Argument i, which the network computes."""
-        value = self.arguments[i]
-        if not isinstance(value, Value):
-            raise self.refuse(f"its input {i} is not computed by the network")
-        return value
-
-    def constant(self, i: int) -> Floats | None:
-        """Argument i, which must be stored in the model; None when it is left out."""
-        value = self.arguments[i] if i < len(self.arguments) else None
-        if isinstance(value, Value):
-            raise self.refuse(f"its input {i} is computed by the network; only stored values are supported there")
-        return None if value is None else np.asarray(value, dtype=np.float64)
-
-    def weights(self, i: int) -> Floats:
-        """Argument i, a stored array that cannot be left out."""
-        value = self.constant(i)
-        if value is None:
-            raise self.refuse(f"its input {i} is missing")
-        return value
-
-    def refuse(self, why: str) -> InputError:
-        """The error that names this operator."""
-        return InputError(f"node {self.name} ({self.kind}): {why}")
+from aureole.core.graph import Conv, MaxPool
+from aureole.nets.lowering import Call, reduce
+from aureole.nets.values import Floats, Padding, Value
 
 
 @dataclass(frozen=True)
@@ -127,6 +87,7 @@ def conv(call: Call) -> Value:
 
 def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Window, groups: int) -> Value:
     """A convolution; asymmetric padding becomes zeros in the kernel, a pending normalisation goes into the weights."""
+    value, window = _with_padding(call, value, window)
     channels = value.order.shape[1]
     if weight.shape[1] * groups != channels or len(weight) % groups:
         raise call.refuse(f"weights {weight.shape} in {groups} groups do not fit {channels} channels")
@@ -143,11 +104,22 @@ def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Win
     weight, padding = _symmetric(call, weight, window)
     below = call.builder.laid_out(value, value.order.shape[1:], call.name, image=True)
     op = Conv(
-        torch.from_numpy(np.ascontiguousarray(weight)), torch.from_numpy(bias), window.stride, padding, window.dilation,
-        groups,
+        torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias)), window.stride, padding,
+        window.dilation, groups,
     )  # fmt: skip
     node = call.builder.put(op, below, name=call.name)
     return call.builder.whole(node, (1, *call.builder.nodes[node].shape))
+
+
+def _with_padding(call: Call, value: Value, window: Window) -> tuple[Value, Window]:
+    """What a padding node reads, and the window with that padding."""
+    found = call.builder.paddings.get(value.node)
+    if found is None or not value.plain or not np.array_equal(value.order.ravel(), np.arange(value.order.size)):
+        return value, window
+    before = (window.before[0] + found.before[0], window.before[1] + found.before[1])
+    after = (window.after[0] + found.after[0], window.after[1] + found.after[1])
+    below = call.builder.whole(found.below, (1, *call.builder.nodes[found.below].shape))
+    return below, replace(window, before=before, after=after)
 
 
 def _symmetric(call: Call, weight: Floats, window: Window) -> tuple[Floats, tuple[int, int]]:
@@ -185,6 +157,54 @@ def max_pool(call: Call) -> Value:
     return _squeezed(call.builder.whole(node, (1, *call.builder.nodes[node].shape)), axes)
 
 
+def pad(call: Call) -> Value:
+    """Pad. Around images constants are a convolution with a kernel of 1, shifted by the constant; else a move."""
+    value = call.computed(0)
+    amounts, constant = _amounts(call, value.order.ndim)
+    inside = tuple(slice(-min(a, 0), n + min(b, 0)) for (a, b), n in zip(amounts, value.order.shape, strict=True))
+    if inside != tuple(slice(0, n) for n in value.order.shape):  # negative amounts take away
+        parts = (None if part is None else part[inside] for part in (value.scale, value.shift))
+        value = Value(value.node, value.order[inside], *parts)
+    grown = [(max(a, 0), max(b, 0)) for a, b in amounts]
+    mode: Any = call.attributes.get("mode", b"constant")
+    mode = mode.decode() if isinstance(mode, bytes) else mode
+    if mode != "constant":
+        if mode not in ("reflect", "edge", "wrap"):
+            raise call.refuse(f"mode {mode} is not known")
+        parts = (None if part is None else np.pad(part, grown, mode) for part in (value.scale, value.shift))
+        return Value(value.node, np.pad(value.order, grown, mode), *parts)
+    if not any(map(any, grown)):
+        return value
+    if value.order.ndim != 4 or value.order.shape[0] != 1 or any(map(any, grown[:2])):
+        scale, shift = value.pending()
+        shift = np.pad(shift, grown, constant_values=constant)
+        return Value(value.node, np.pad(value.order, grown), np.pad(scale, grown), shift)
+    if constant:
+        value = value.affine(1.0, -constant)
+    below = call.builder.laid_out(value, value.order.shape[1:], call.name, image=True)
+    channels, (top, left) = value.order.shape[1], (grown[2], grown[3])
+    window = Window((1, 1), (1, 1), (1, 1), (top[0], left[0]), (top[1], left[1]))
+    whole = call.builder.whole(below, (1, *call.builder.nodes[below].shape))
+    padded = convolve(call, whole, np.ones((channels, 1, 1, 1)), np.zeros(channels), window, channels)
+    call.builder.paddings[padded.node] = Padding(below, window.before, window.after)
+    return padded.affine(1.0, constant) if constant else padded
+
+
+def _amounts(call: Call, axes: int) -> tuple[list[tuple[int, int]], float]:
+    """How much is added before and after each axis, and the constant; attributes up to opset 10, inputs later."""
+    pads = call.attributes["pads"] if "pads" in call.attributes else call.weights(1).tolist()
+    fill = call.constant(2)
+    constant = float(call.attributes.get("value", 0.0)) if fill is None or not fill.size else float(fill.ravel()[0])
+    named = call.constant(3)
+    chosen = list(range(axes)) if named is None else [int(a) % axes for a in named.ravel()]
+    if len(pads) != 2 * len(chosen):
+        raise call.refuse(f"{len(pads)} amounts do not fit {len(chosen)} axes")
+    amounts = [(0, 0)] * axes
+    for i, axis in enumerate(chosen):
+        amounts[axis] = (int(pads[i]), int(pads[i + len(chosen)]))
+    return amounts, constant
+
+
 def average_pool(call: Call) -> Value:
     """AveragePool as a convolution of each channel; padding that does not count becomes a scale per window."""
     value, axes = _image(call)
@@ -200,124 +220,19 @@ def average_pool(call: Call) -> Value:
     pooled = convolve(call, value, weight, np.zeros(channels), window, channels)
     if any((*window.before, *window.after)) and not call.attributes.get("count_include_pad"):
         grown = np.pad(np.ones(size), list(zip(window.before, window.after, strict=True)))
-        inside = torch.nn.functional.avg_pool2d(torch.from_numpy(grown)[None], window.kernel, window.stride)
+        kernel = torch.full((1, 1, *window.kernel), 1 / area, dtype=torch.float64)
+        inside = F.conv2d(torch.from_numpy(grown)[None, None], kernel, None, window.stride, 0, window.dilation)[0]
         pooled = pooled.affine(1 / inside.numpy(), 0.0)
     return _squeezed(call.builder.settle(pooled, call.name), axes)
 
 
-def gemm(call: Call) -> Value:
-    """Gemm with a computed first argument."""
-    value, weight, bias = call.computed(0), call.weights(1), call.constant(2)
-    weight = weight if call.attributes.get("transB") else weight.T
-    if value.order.ndim != 2 or 1 not in value.order.shape or value.order.size != weight.shape[1]:
-        raise call.refuse(f"it multiplies shapes {value.order.shape} and {weight.T.shape}; pass one vector per input")
-    alpha, beta = call.attributes.get("alpha", 1.0), call.attributes.get("beta", 1.0)
-    constant = np.zeros(len(weight)) if bias is None else np.broadcast_to(beta * bias, (1, len(weight)))[0]
-    return call.builder.linear(value, alpha * weight, constant, (1, len(weight)), call.name)
-
-
-def matmul(call: Call) -> Value:
-    """MatMul of a computed and a stored tensor, on either side."""
-    left = isinstance(call.arguments[0], Value)
-    value, stored = call.computed(0 if left else 1), call.weights(1 if left else 0)
-    size, shape = value.order.size, value.order.shape
-    empty = np.zeros(shape)
-    out = (np.matmul(empty, stored) if left else np.matmul(stored, empty)).shape
-    if stored.ndim == 2 and size == (stored.shape[0] if left else stored.shape[1]):  # one vector: the matrix itself
-        weight = stored.T if left else stored
-    else:  # the matrix of the map, column by column
-        if math.prod(out) * size > MOST_WEIGHTS:
-            raise call.refuse(f"shapes {shape} and {stored.shape} make too large a matrix")
-        units = np.eye(size).reshape(size, *shape) if len(shape) > 1 else np.eye(size).reshape(size, 1, size)
-        units = units if left or len(shape) > 1 else units.transpose(0, 2, 1)
-        weight = (np.matmul(units, stored) if left else np.matmul(stored, units)).reshape(size, -1).T
-    return call.builder.linear(value, weight, np.zeros(len(weight)), out, call.name)
-
-
-def batch_norm(call: Call) -> Value:
-    """BatchNormalization in inference: a scale and a shift per channel."""
+def reduce_planes(call: Call) -> Value:
+    """ReduceMean over the rows and columns of an image is a GlobalAveragePool; `reduce` does the others."""
     value = call.computed(0)
-    if call.attributes.get("training_mode"):
-        raise call.refuse("it is in training mode; export the model for inference")
-    gamma, beta, mean, variance = (call.weights(i) for i in (1, 2, 3, 4))
-    scale = gamma / np.sqrt(variance + call.attributes.get("epsilon", 1e-5))
-    axes = (-1, *[1] * (value.order.ndim - 2))
-    return value.affine(scale.reshape(axes), (beta - mean * scale).reshape(axes))
-
-
-def add(call: Call) -> Value:
-    """Add or Sub of two tensors."""
-    sign = 1.0 if call.kind == "Add" else -1.0
-    first, second = call.arguments[0], call.arguments[1]
-    if isinstance(first, Value) and isinstance(second, Value):
-        return total(call.builder, first, second if sign > 0 else second.affine(-1.0, 0.0), call.name)
-    if isinstance(first, Value):
-        return first.affine(1.0, sign * call.weights(1))
-    return call.computed(1).affine(sign, call.weights(0))
-
-
-def total(builder: Builder, first: Value, second: Value, name: str) -> Value:
-    """The sum of two computed tensors."""
-    shape = np.broadcast_shapes(first.order.shape, second.order.shape)
-    wide = (value if value.order.shape == shape else value.affine(np.ones(shape), 0.0) for value in (first, second))
-    pair = [builder.settle(value, name) for value in wide]
-    a, b = pair
-    if np.array_equal(a.order, b.order) and builder.nodes[a.node].shape == builder.nodes[b.node].shape:
-        return Value(builder.put(Add(), a.node, b.node, name=name), a.order)
-    flat = shape[1:] if len(shape) > 1 and shape[0] == 1 else (math.prod(shape),)
-    nodes = [builder.laid_out(value, flat, name) for value in pair]
-    return builder.whole(builder.put(Add(), *nodes, name=name), shape)
-
-
-def multiply(call: Call) -> Value:
-    """Mul by a stored tensor, or Div by one."""
-    if call.kind == "Mul":
-        i = 0 if isinstance(call.arguments[0], Value) else 1
-        return call.computed(i).affine(call.weights(1 - i), 0.0)
-    return call.computed(0).affine(1 / call.weights(1), 0.0)
-
-
-def relu(call: Call) -> Value:
-    """Relu of every element, wherever it lies."""
-    value = call.builder.settle(call.computed(0), call.name)
-    return Value(call.builder.put(Relu(), value.node, name=call.name), value.order)
-
-
-def leaky_relu(call: Call) -> Value:
-    """`a x + (1 - a) relu(x)`: exact, and as tight as a rule of its own because the first part is affine."""
-    slope = float(call.attributes.get("alpha", 0.01))
-    value = call.builder.settle(call.computed(0), call.name)
-    positive = relu(replace(call, arguments=[value]))
-    return total(call.builder, value.affine(slope, 0.0), positive.affine(1 - slope, 0.0), call.name)
-
-
-OPERATORS: dict[str, Callable[[Call], Value]] = {
-    "Add": add,
-    "AveragePool": average_pool,
-    "BatchNormalization": batch_norm,
-    "Conv": conv,
-    "Div": multiply,
-    "Gemm": gemm,
-    "GlobalAveragePool": average_pool,
-    "LeakyRelu": leaky_relu,
-    "MatMul": matmul,
-    "MaxPool": max_pool,
-    "Mul": multiply,
-    "Relu": relu,
-    "Sub": add,
-}
-
-MOVES = (
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-)
-"""Operators that only move numbers: they act on positions as they would on values."""
+    given = call.constant(1) if len(call.arguments) > 1 else call.attributes.get("axes")
+    axes = () if given is None else tuple(sorted(int(a) % value.order.ndim for a in np.asarray(given).ravel()))
+    if call.kind != "ReduceMean" or value.order.ndim != 4 or value.order.shape[0] != 1 or axes != (2, 3):
+        return reduce(call)
+    pooled = average_pool(replace(call, kind="GlobalAveragePool", attributes={}))
+    kept = bool(call.attributes.get("keepdims", 1))
+    return pooled if kept else Value(pooled.node, pooled.order.reshape(pooled.order.shape[:2]))
