@@ -12,7 +12,7 @@ import torch
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.bounds import Ascent, intermediate_bounds, lower_bounds, minimizers, optimise, relax
+from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode
@@ -118,8 +118,13 @@ class Climb(Stage):
         if found.weights is not None:
             weights = found.weights[0].to(torch.float64)
             rows = (weights / weights.sum(-1, keepdim=True)).unsqueeze(-1).mul(rows).sum(1)
-        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)
-        return values[0]
+        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
+        short = (values <= query.slack).nonzero().squeeze(1)
+        if len(short):
+            found = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
+            if found is not None:
+                values = values.index_copy(0, short, torch.maximum(values[short], found))
+        return values
 
 
 @dataclass(frozen=True)
