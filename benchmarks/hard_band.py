@@ -5,14 +5,14 @@ import statistics
 from collections import Counter
 
 from aureole.core import Budget, Region, Verdict
-from aureole.verify import COMPLETE, INCOMPLETE, prove
+from aureole.verify import PORTFOLIOS, SOLVERS, portfolio, prove
 from benchmarks.cases import cases, write
 
 RADII = (0.004, 0.006, 0.008, 0.010)
 
 
-def main(seconds: float = 10.0, complete: bool = True) -> None:
-    rows = []
+def main(seconds: float = 10.0, method: str = "complete", solver: str = "highs") -> None:
+    rows, stages = [], portfolio(method, solver)
     for case in cases():
         for radius in RADII:
             region = Region.ball(case.author.scene.image, radius)
@@ -20,13 +20,14 @@ def main(seconds: float = 10.0, complete: bool = True) -> None:
                 case.graph,
                 region,
                 case.spec,
-                COMPLETE if complete else INCOMPLETE,
+                stages,
                 budget=Budget.seconds(seconds),
             )
             rows.append({
                 "network": case.network, "image": case.author.scene.name, "radius": radius,
                 "verdict": answer.verdict, "why": answer.why, "seconds": round(answer.seconds, 3),
                 "bound": answer.margin_bound, "seen": answer.margin_seen,
+                "stages": {stage: round(spent, 4) for stage, spent in answer.stage_seconds.items()},
             })  # fmt: skip
     settled = sum(row["verdict"] != Verdict.UNKNOWN for row in rows)
     incomplete = sum(row["verdict"] != Verdict.UNKNOWN and row["why"] != "milp" for row in rows)
@@ -41,7 +42,12 @@ def main(seconds: float = 10.0, complete: bool = True) -> None:
         "settled by attack and bounds": incomplete, "contradictions": contradictions(rows),
         "median s": round(statistics.median(times), 3), "all s": round(sum(times), 1), "by stage": by_stage,
     }  # fmt: skip
-    write("hard_band" if complete else "hard_band_incomplete", summary, rows)
+    write(result_name(method, solver), summary, rows)
+
+
+def result_name(method: str, solver: str) -> str:
+    """The name of a run's results."""
+    return "_".join(["hard_band", *(word for word in (method, solver) if word not in ("complete", "highs"))])
 
 
 def contradictions(rows: list[dict]) -> int:
@@ -57,6 +63,7 @@ def contradictions(rows: list[dict]) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--incomplete", action="store_true", help="attack and bounds alone")
+    parser.add_argument("--method", choices=PORTFOLIOS, default="complete")
+    parser.add_argument("--solver", choices=SOLVERS, default="highs")
     arguments = parser.parse_args()
-    main(arguments.seconds, not arguments.incomplete)
+    main(arguments.seconds, arguments.method, arguments.solver)

@@ -2,11 +2,10 @@
 
 from aureole.bounds import Ascent
 from aureole.core import Answer, Graph, Region, Spec, Verdict
-from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
+from aureole.verify import COMPLETE, INCOMPLETE, MILP, Portfolio
 from aureole.verify.split import Split
 from aureole.verify.stages import Climb, Milp, Screen
 
-MILP = Portfolio((Screen(), Milp()))
 PORTFOLIOS: dict[str, Portfolio] = {
     "complete": COMPLETE,
     "incomplete": INCOMPLETE,

@@ -12,8 +12,9 @@ from aureole.core import Graph, Region, TopK
 from aureole.core.graph import apply, merge_rectified_pools
 from aureole.verify import signs
 from aureole.verify.encoding import encode
-from aureole.verify.highs import Status, solve
+from aureole.verify.highs import solve
 from aureole.verify.signs import Pull, pulls
+from aureole.verify.solver import Status
 from nets_zoo import F64, ZOO, box_of, image_of, points_in, seeded
 
 SLACK = 1e-6

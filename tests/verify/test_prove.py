@@ -7,7 +7,7 @@ from aureole.core import Answer, Budget, Graph, InputError, Region, TopK, Verdic
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify import stages as stages_module
-from aureole.verify.highs import Outcome, Status
+from aureole.verify.solver import Outcome, Status
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Milp, Screen
 from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
@@ -183,7 +183,7 @@ def open_question() -> tuple[Graph, Region, TopK]:
 )
 def test_every_way_the_solver_may_let_us_down(monkeypatch, status, why, told):
     graph, region, spec = open_question()
-    monkeypatch.setattr(stages_module, "solve", lambda *_: Outcome(status, None, 0.0))
+    monkeypatch.setattr(stages_module, "solver", lambda _: lambda *_: Outcome(status, None, 0.0))
     answer = prove(graph, region, spec, MILP)
     assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, why)
     assert told in answer.detail
@@ -198,7 +198,7 @@ def test_an_image_from_the_solver_is_not_believed(monkeypatch):
         assert enough(anything) is False
         return Outcome(Status.SOLUTION, anything, 1.0)
 
-    monkeypatch.setattr(stages_module, "solve", liar)
+    monkeypatch.setattr(stages_module, "solver", lambda _: liar)
     answer = prove(graph, region, spec, MILP)
     assert answer.verdict is Verdict.UNKNOWN
     assert answer.witness is None
@@ -207,7 +207,12 @@ def test_an_image_from_the_solver_is_not_believed(monkeypatch):
 def test_the_milp_gets_what_is_left_of_the_budget(monkeypatch):
     graph, region, spec = open_question()
     given: list[float] = []
-    monkeypatch.setattr(stages_module, "solve", lambda p, s, e: given.append(s) or Outcome(Status.TIME, None, 0.0))
+
+    def late(program, seconds, enough):
+        given.append(seconds)
+        return Outcome(Status.TIME, None, 0.0)
+
+    monkeypatch.setattr(stages_module, "solver", lambda _: late)
     prove(graph, region, spec, MILP, budget=Budget.seconds(50.0))
     prove(graph, region, spec, Portfolio((Screen(), Milp(most_seconds=3.0))), budget=Budget.seconds(50.0))
     assert 0 < given[0] <= 50

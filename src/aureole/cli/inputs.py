@@ -60,11 +60,16 @@ def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
             f"{path} does not hold radii ({str(error).splitlines()[0]}); pass a JSON list, text or .npy of one "
             "number per ring"
         ) from error
+    return check_radii(radii, rings, str(path))
+
+
+def check_radii(radii: Float[Tensor, "..."], rings: Rings, where: str) -> Float[Tensor, "rings"]:
+    """The radii; InputError, naming `where` they stand, unless there is one finite radius >= 0 per ring."""
     if radii.shape != (len(rings),):
-        raise InputError(f"{path} holds {radii.numel()} radii for {len(rings)} rings; give one radius per ring")
+        raise InputError(f"{where} holds {radii.numel()} radii for {len(rings)} rings; give one radius per ring")
     for ring, radius in enumerate(radii.tolist()):
         if not 0 <= radius < float("inf"):
-            raise InputError(f"{path}: the radius of ring {ring} is {radius:g}; pass finite radii >= 0")
+            raise InputError(f"{where}: the radius of ring {ring} is {radius:g}; pass finite radii >= 0")
     return radii
 
 

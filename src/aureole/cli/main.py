@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
@@ -76,7 +77,13 @@ def main() -> None:
     # other on a busy machine made a proof 50 times slower (1.2 times faster on an idle one). Results then do not
     # depend on the number of cores either.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if threading.active_count() > 1:
+        # a solver that was told to stop may be seconds from its next look; all is printed, nobody waits for it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ import typer
 from aureole.cli.staging import probe
 from aureole.core import InputError
 
-NetArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="NET",
-        help="A .safetensors or .onnx file, or digits-none, digits-l0, digits-linf, or an author's name (--data-root).",
-    ),
-]
+_NET = typer.Argument(
+    metavar="NET",
+    help="A .safetensors or .onnx file, or digits-none, digits-l0, digits-linf, or an author's name (--data-root).",
+    show_default=False,
+)
+NetArgument = Annotated[str, _NET]
+OptionalNet = Annotated[str | None, _NET]
 Arch = Annotated[str | None, typer.Option("--arch", help="x1k, x2 or x3; recognised from the weights when left out.")]
 DataRoot = Annotated[
     Path | None,
@@ -34,10 +34,10 @@ def check_timeout(seconds: float, option: str = "--timeout") -> float:
     return seconds
 
 
-def check_radius(radius: float) -> float:
+def check_radius(radius: float, called: str = "--radius") -> float:
     """A radius in pixel units; InputError unless it is finite and not negative."""
     if not (math.isfinite(radius) and radius >= 0):
-        raise InputError(f"--radius is {radius:g}; pass a finite radius >= 0 in pixel units (the range is [0,1])")
+        raise InputError(f"{called} is {radius:g}; pass a finite radius >= 0 in pixel units (the range is [0,1])")
     return radius
 
 
@@ -48,10 +48,10 @@ def check_delta(delta: float) -> float:
     return delta
 
 
-def check_seed(seed: int) -> int:
+def check_seed(seed: int, called: str = "--seed") -> int:
     """A seed; InputError unless a generator takes it."""
     if not 0 <= seed < 2**32:
-        raise InputError(f"--seed is {seed}; pass a whole number from 0 to 2^32 - 1")
+        raise InputError(f"{called} is {seed}; pass a whole number from 0 to 2^32 - 1")
     return seed
 
 

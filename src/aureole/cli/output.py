@@ -10,7 +10,12 @@ from rich.table import Table
 
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object on standard output; infinite and NaN numbers become null, which JSON has no words for."""
-    print(json.dumps(_finite(content), allow_nan=False))
+    print(json_line(content))
+
+
+def json_line(content: dict[str, Any]) -> str:
+    """The same as a string without line breaks."""
+    return json.dumps(_finite(content), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

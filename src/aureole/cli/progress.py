@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress_bar import ProgressBar
 
 _PATIENCE = 2.0  # seconds before anything is shown: short work needs no progress line
@@ -50,3 +59,19 @@ def progress(text: str, timeout: float, patience: float = _PATIENCE) -> Iterator
         starter.cancel()
         starter.join()
         bar.stop()
+
+
+@contextmanager
+def counting(text: str, total: int, done: int) -> Iterator[Callable[[], None]]:
+    """Show how many of `total` cases are done while the block runs; yields the callback for one more.
+
+    Silent when standard error is no terminal.
+    """
+    console = Console(stderr=True)
+    if not (console.is_terminal and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(text, total=total, completed=done)
+        yield lambda: bar.advance(task)

@@ -1,44 +1,63 @@
 """`aureole prove`: does a label survive every image within given radii?"""
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
-from jaxtyping import Float
-from torch import Tensor
 
 from aureole import verify
-from aureole.cli import inputs, options, records
+from aureole.cli import answers, inputs, options, records
+from aureole.cli.cases import Settings, answer_all
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
-from aureole.core import Answer, Budget, Graph, InputError, Region, Rings, TopK, Verdict, Why
+from aureole.core import Answer, Budget, InputError, Region, Rings, TopK, Verdict, Why
 from aureole.core.files import write_bytes
 
 
 def prove(
-    net: options.NetArgument,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG (8 bit) or .npy image.")],
-    target: options.Target,
-    k: Annotated[int, typer.Option("--k", help="The target must stay among the k highest scores.")],
+    net: options.OptionalNet = None,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="A PNG (8 bit) or .npy image.", show_default=False)
+    ] = None,
+    target: Annotated[int | None, typer.Option("--target", help="The label that must survive.")] = None,
+    k: Annotated[int | None, typer.Option("--k", help="The target must stay among the k highest scores.")] = None,
     radius: Annotated[float | None, typer.Option("--radius", help="One radius for every pixel.")] = None,
     radii: Annotated[Path | None, typer.Option("--radii", help="JSON, text or .npy: one radius per ring.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="PNG or .npy: the object of the rings.")] = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option("--cases", help="Many questions, one JSON object per line, instead of NET, IMAGE and radii."),
+    ] = None,
     timeout: options.Timeout = 60.0,
+    method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(verify.PORTFOLIOS)}.")] = "complete",
+    solver: Annotated[str, typer.Option("--solver", help=f"The MILP's: {', '.join(verify.SOLVERS)}.")] = "highs",
     seed: options.Seed = 0,
     witness: Annotated[Path | None, typer.Option("--witness", help="Write the witness here (.npy).")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write a record and a picture into this folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write a record and a picture into this folder; with --cases, the file of answers."),
+    ] = None,
     arch: options.Arch = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
     """Decide whether the target stays among the k highest scores for every image within the radii.
 
-    ROBUST is proved, VULNERABLE comes with a witness image, UNKNOWN says why.
+    ROBUST is proved, VULNERABLE comes with a witness image, UNKNOWN says why. Ctrl-C ends the work with what is known
+    (status 130). --cases gives one JSON line per question, in order; with --out a later run goes on where it stopped.
     """
-    _check(radius, radii, mask, timeout, seed, witness, out)
+    options.check_timeout(timeout)
+    options.check_seed(seed)
+    portfolio = verify.portfolio(method, solver)
+    if cases is not None:
+        given = (net, image, target, k, radius, radii, mask, witness, arch)
+        _check_cases(given, out)
+        answer_all(cases, out, Settings(timeout, seed, method, solver, data_root))
+        return
+    if net is None or image is None or target is None or k is None:
+        raise InputError("NET, IMAGE, --target and --k are needed; pass them, or --cases with a file of questions")
+    _check(radius, radii, mask, witness, out)
     network, graph = inputs.read_network(net, arch, data_root)
     spec = TopK(target, k)
     spec.rows(graph.classes)
@@ -53,56 +72,46 @@ def prove(
         region = Region.ball(pixels, float(radius or 0.0))
 
     with progress(f"proving label {target} in {network.name}", timeout):
-        answer = decide(graph, pixels, region, spec, Budget.seconds(timeout), seed)
+        answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, portfolio)
 
     place = witness or (out / "witness.npy" if out is not None else None)
-    config: dict[str, Any] = {"target": target, "k": k, "radius": radius, "timeout": timeout, "seed": seed}
+    config: dict[str, Any] = {
+        "target": target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
+        "method": method, "solver": solver,
+    }  # fmt: skip
     if ring_radii is not None:
         config["radii"] = ring_radii.tolist()
-    result = _result(answer, place)
+    result = answers.result(answer, place) | {"record": None}
     if out is not None:
         result["record"] = str(out)
         records.save(
             out, *records.prove_record(network, image.stem, pixels, answer, marked, ring_radii, config, result)
         )
     if answer.witness is not None and place is not None:
-        write_bytes(place, _npy(answer.witness))
+        write_bytes(place, answers.npy(answer.witness))
     pictures = records.draw_pictures(out) if out is not None else []
     if json:
         print_json(result)
-        return
-    _tell(answer, result, network.name, target, k, pictures)
+    else:
+        _tell(answer, result, network.name, target, k, pictures)
+    if answer.why is Why.INTERRUPTED:
+        raise Interrupted("interrupted: what was known by then")
 
 
-def decide(
-    graph: Graph,
-    image: Float[Tensor, "channels height width"],
-    region: Region,
-    spec: TopK,
-    budget: Budget,
-    seed: int,
-) -> Answer:
-    """`verify.prove`, after a look at the clean image: where the spec fails there, that image is the witness."""
-    margin = float(spec.margin(graph.replay(image)))
-    if margin > 0:
-        return verify.prove(graph, region, spec, budget=budget, seed=seed)
-    return Answer(
-        Verdict.VULNERABLE,
-        Why.ATTACK,
-        margin_seen=margin,
-        witness=image,
-        weakest=image,
-        seconds=budget.spent,
-        detail="the spec fails on the clean image",
-    )
+def _check_cases(given: tuple[object, ...], out: Path | None) -> None:
+    if any(value is not None for value in given):
+        raise InputError(
+            "--cases goes with --timeout, --method, --solver, --seed, --data-root and --out alone; "
+            "the rest stands in its lines"
+        )
+    if out is not None:
+        options.check_file("--out", out)
 
 
 def _check(
     radius: float | None,
     radii: Path | None,
     mask: Path | None,
-    timeout: float,
-    seed: int,
     witness: Path | None,
     out: Path | None,
 ) -> None:
@@ -115,34 +124,12 @@ def _check(
         options.check_radius(radius)
         if mask is not None:
             raise InputError("--mask goes with --radii; --radius is one radius for every pixel, leave --mask away")
-    options.check_timeout(timeout)
-    options.check_seed(seed)
     if witness is not None:
         options.check_file("--witness", witness)
         if witness.suffix != ".npy":
             raise InputError(f"--witness {witness} must end in .npy; name the file so")
     if out is not None:
         options.check_out(out)
-
-
-def _result(answer: Answer, place: Path | None) -> dict[str, Any]:
-    return {
-        "verdict": str(answer.verdict),
-        "why": str(answer.why),
-        "margin_bound": answer.margin_bound,
-        "witness": str(place) if answer.witness is not None and place is not None else None,
-        "seconds": answer.seconds,
-        "calls": dict(answer.calls),
-        "margin_seen": answer.margin_seen,
-        "detail": answer.detail,
-        "record": None,
-    }
-
-
-def _npy(image: Float[Tensor, "channels height width"]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, image.detach().cpu().to(torch.float64).numpy(), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _tell(answer: Answer, result: dict[str, Any], network: str, target: int, k: int, pictures: list[Path]) -> None:

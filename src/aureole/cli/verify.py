@@ -1,5 +1,6 @@
 """`aureole verify`: does a network have a VNN-LIB property?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from aureole import nets, verify
 from aureole.cli import options
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.core import Budget, InputError
@@ -53,10 +55,16 @@ def verify_property(
             "notes": list(network.notes),
         }
         print_json(result)
-        return
+    else:
+        _tell(decided, network.notes)
+    if decided.interrupted:
+        raise Interrupted(decided.detail)
+
+
+def _tell(decided: verify.Decided, notes: Sequence[str]) -> None:
     print(decided.decision)
     counted = ", ".join(f"{count} by {why}" for why, count in decided.why.items())
-    facts = [*network.notes, decided.detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
+    facts = [*notes, decided.detail, counted and f"queries decided: {counted}", f"{decided.seconds:.2f} s"]
     print("\n".join(fact for fact in facts if fact))
 
 

@@ -24,6 +24,7 @@ class Why(StrEnum):
     SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
     MILP = "milp"  # the solver proved infeasibility, or found the witness
     DEADLINE = "deadline"  # the time ran out
+    INTERRUPTED = "interrupted"  # Ctrl-C
     SOLVER = "solver"  # the solver gave up or gave an answer that did not hold
     INCOMPLETE = "incomplete"  # every method asked for has ended, none decided
 
@@ -41,6 +42,7 @@ class Answer:
     slack:        what the deciding bound had to exceed, in score units
     seconds:      wall-clock time
     calls:        how often each stage ran
+    stage_seconds: wall-clock time of each stage
     detail:       one line for people when the verdict is UNKNOWN
     """
 
@@ -53,4 +55,5 @@ class Answer:
     slack: float = 0.0
     seconds: float = 0.0
     calls: Mapping[str, int] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""

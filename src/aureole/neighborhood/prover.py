@@ -56,6 +56,8 @@ class Prover:
             budget=self.budget.at_most(self.query_seconds),
             seed=self.seed,
         )
+        if answer.why is Why.INTERRUPTED:  # `prove` returns what it knows; the search over radii ends here
+            raise KeyboardInterrupt
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)

@@ -18,8 +18,8 @@ from aureole.bounds import Bounds, Interval
 from aureole.bounds.ops.maxpool import to_windows
 from aureole.core import Graph, Region
 from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu
-from aureole.verify.highs import SMALLEST, Program
 from aureole.verify.signs import Pull, pulls
+from aureole.verify.solver import Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +77,10 @@ class _Builder:
         )
         goal = np.zeros(count)
         goal[objective] = 1.0
-        lowest, highest = np.array(self.lower), np.array(self.upper)
-        # coefficients too small for the solver go, and their rows give way by as much as they could have added
-        tiny = np.abs(matrix.data) < 2 * SMALLEST
-        reach = np.where(tiny, np.abs(matrix.data) * np.maximum(np.abs(lowest), np.abs(highest))[matrix.indices], 0.0)
-        line = np.repeat(np.arange(len(self.columns)), np.diff(starts))
-        upper = np.array(self.row_upper) + np.bincount(line, reach, len(self.columns))
-        matrix.data[tiny] = 0.0
-        matrix.eliminate_zeros()
+        upper = np.array(self.row_upper)
         return Program(
             goal, matrix, np.full_like(upper, -np.inf), upper,
-            lowest, highest, np.array(self.integer),
+            np.array(self.lower), np.array(self.upper), np.array(self.integer),
         )  # fmt: skip
 
 

@@ -1,62 +1,77 @@
 """The one door to HiGHS: a mixed-integer linear program in, an outcome out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from threading import Event
 
 import highspy
 import numpy as np
-from scipy.sparse import csr_matrix
+
+from aureole.verify.attend import attend
+from aureole.verify.solver import Enough, Outcome, Program, Status
 
 FEASIBILITY = 1e-7
 """Feasibility and integrality tolerance given to HiGHS, a tenth of the slack that proofs ask for."""
 
 SMALLEST = 1e-12
-"""The smallest coefficient that HiGHS is told to keep; a program must not hold smaller ones."""
+"""The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
-class Status(Enum):
-    """What the solver says; a claim, not yet a verdict."""
-
-    INFEASIBLE = "infeasible"
-    SOLUTION = "solution"
-    TIME = "time"
-    FAILED = "failed"
+def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+    """`Solver` by HiGHS on one thread."""
+    if not program.finite:
+        return Outcome(Status.FAILED, None, np.inf)
+    return attend(_Search(program.without(2 * SMALLEST), seconds), enough)
 
 
-@dataclass(frozen=True, eq=False)
-class Program:
-    """Maximise `objective @ x` with `row_lower <= A x <= row_upper`, `lower <= x <= upper`, some x integer."""
+class _Search:
+    def __init__(self, program: Program, seconds: float) -> None:
+        self.program, self.seconds = program, seconds
+        self._stopped = Event()
 
-    objective: np.ndarray
-    matrix: csr_matrix
-    row_lower: np.ndarray
-    row_upper: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    integer: np.ndarray
+    def stop(self) -> None:
+        self._stopped.set()
 
-    @property
-    def binaries(self) -> int:
-        """How many variables are integer."""
-        return int(self.integer.sum())
+    def run(self, report: Callable[[np.ndarray], None]) -> Outcome:
+        highs = highspy.Highs()
+        for name, value in _options(self.seconds).items():
+            if highs.setOptionValue(name, value) != highspy.HighsStatus.kOk:
+                raise RuntimeError(f"this version of HiGHS does not take {name} = {value}")
+        if highs.passModel(_model(self.program)) == highspy.HighsStatus.kError:
+            return Outcome(Status.FAILED, None, np.inf)
+
+        def on_solution(event: highspy.HighsCallbackEvent) -> None:
+            report(np.array(event.data_out.mip_solution))
+
+        def on_pause(event: highspy.HighsCallbackEvent) -> None:
+            if self._stopped.is_set():  # only these callbacks may stop the search
+                event.interrupt()
+
+        highs.cbMipImprovingSolution += on_solution
+        highs.cbMipInterrupt += on_pause
+        highs.cbSimplexInterrupt += on_pause
+        highs.run()
+        return self._outcome(highs)
+
+    def _outcome(self, highs: highspy.Highs) -> Outcome:
+        info = highs.getInfo()
+        solution = np.array(highs.getSolution().col_value) if np.isfinite(info.objective_function_value) else None
+        solution = solution if solution is not None and len(solution) == len(self.program.lower) else None
+        kinds = highspy.HighsModelStatus
+        status = {
+            kinds.kInfeasible: Status.INFEASIBLE,
+            kinds.kOptimal: Status.SOLUTION,
+            kinds.kTimeLimit: Status.TIME,
+            kinds.kInterrupt: Status.INTERRUPTED,
+        }.get(highs.getModelStatus(), Status.FAILED)
+        if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
+            solution = None
+        return Outcome(status, solution, float(info.mip_dual_bound))
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The solver's status, its best solution if it has one, and its bound on the objective."""
-
-    status: Status
-    solution: np.ndarray | None
-    bound: float
-
-
-def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool], threads: int = 1) -> Outcome:
-    """Run HiGHS until it is done, the time is over, or `enough(solution)` accepts an improving solution."""
-    highs = highspy.Highs()
-    options = {
+def _options(seconds: float) -> dict[str, bool | int | float]:
+    return {
         "output_flag": False,
-        "threads": threads,
+        "threads": 1,
         "time_limit": seconds,
         "mip_feasibility_tolerance": FEASIBILITY,
         "primal_feasibility_tolerance": FEASIBILITY,
@@ -71,40 +86,6 @@ def solve(program: Program, seconds: float, enough: Callable[[np.ndarray], bool]
         "mip_heuristic_run_root_reduced_cost": False,
         "mip_allow_restart": False,
     }
-    for name, value in options.items():
-        if highs.setOptionValue(name, value) != highspy.HighsStatus.kOk:
-            raise RuntimeError(f"this version of HiGHS does not take {name} = {value}")
-    if highs.passModel(_model(program)) == highspy.HighsStatus.kError or not np.isfinite(program.matrix.data).all():
-        return Outcome(Status.FAILED, None, np.inf)
-    accepted: list[np.ndarray] = []
-
-    def on_solution(event: highspy.HighsCallbackEvent) -> None:
-        solution = np.array(event.data_out.mip_solution)
-        if enough(solution):
-            accepted.append(solution)
-
-    def on_pause(event: highspy.HighsCallbackEvent) -> None:
-        if accepted:  # only this callback may stop the search
-            event.interrupt()
-
-    highs.cbMipImprovingSolution += on_solution
-    highs.cbMipInterrupt += on_pause
-    highs.run()
-    info = highs.getInfo()
-    if accepted:
-        return Outcome(Status.SOLUTION, accepted[-1], np.inf)
-    solution = np.array(highs.getSolution().col_value) if np.isfinite(info.objective_function_value) else None
-    solution = solution if solution is not None and len(solution) == len(program.lower) else None
-    kinds = highspy.HighsModelStatus
-    status = {
-        kinds.kInfeasible: Status.INFEASIBLE,
-        kinds.kOptimal: Status.SOLUTION,
-        kinds.kTimeLimit: Status.TIME,
-        kinds.kInterrupt: Status.TIME,
-    }.get(highs.getModelStatus(), Status.FAILED)
-    if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
-        solution = None
-    return Outcome(status, solution, float(info.mip_dual_bound))
 
 
 def _model(program: Program) -> highspy.HighsLp:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Verdict
+from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.vnnlib import Case, Property
 
@@ -31,6 +31,7 @@ class Decided:
     scores:  what the original model gives for it
     why:     what decided each query (or left it open), counted
     detail:  one line about the queries left open
+    interrupted: Ctrl-C ended the work
     """
 
     decision: Decision
@@ -39,6 +40,7 @@ class Decided:
     seconds: float = 0.0
     why: Mapping[str, int] = field(default_factory=dict)
     detail: str = ""
+    interrupted: bool = False
 
 
 def specs(case: Case) -> Iterator[Spec]:
@@ -91,6 +93,9 @@ def decide(
             else:
                 still.append(i)
                 detail = answer.detail
+            if answer.why is Why.INTERRUPTED:
+                told = f"interrupted with {len(still) + len(left) - place - 1} of {len(queries)} open"
+                return Decided(Decision.UNKNOWN, seconds=budget.spent, why=dict(why), detail=told, interrupted=True)
         left = still
     if not left:
         return Decided(Decision.UNSAT, seconds=budget.spent, why=dict(why))

@@ -1,7 +1,9 @@
 """prove(): does a spec hold on a whole region?"""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
@@ -43,10 +45,13 @@ def prove(
     """Decide whether `spec` holds for every image of `region` (batch 1).
 
     ROBUST:     a float64 bound of the margin exceeds the slack (`rounding.slack` says why that covers rounding), or
-                HiGHS finds the existence of a failure infeasible even with that slack granted.
+                a solver finds the existence of a failure infeasible even with that slack granted.
     VULNERABLE: an image inside the region, to the last bit, whose margin is <= 0 when replayed in float64 through the
                 original model.
     UNKNOWN:    everything else, with the reason and the best bound and attack so far.
+
+    Ctrl-C ends the work, not the program: what is known comes back, as UNKNOWN with `why` INTERRUPTED where it does not
+    decide. A loop over queries has to look for that.
 
     InputError for a region of another shape than the network's input, a spec that does not fit its classes, or weights
     that are not finite.
@@ -54,20 +59,28 @@ def prove(
     query = Query.ask(graph, region, spec, budget, seed)
     known = Known().seen(query, query.region.center[0])
     calls: Counter[str] = Counter()
+    spent: dict[str, float] = {}
     why = Why.ATTACK
     for stage in method.stages:
-        if known.broken or known.proved or budget.expired:
+        if known.broken or known.proved or known.open_because is Why.INTERRUPTED or budget.expired:
             break
         calls[stage.name] += 1
-        known = stage(query, known)
+        began = budget.clock()
+        try:
+            known = stage(query, known)
+        except KeyboardInterrupt:
+            known = replace(known, open_because=Why.INTERRUPTED, trouble=f"interrupted in stage {stage.name}")
+        spent[stage.name] = spent.get(stage.name, 0.0) + budget.clock() - began
         if known.broken and isinstance(stage, Milp):
             why = Why.MILP
         if known.broken and isinstance(stage, Split):
             why = Why.SPLIT
-    return conclude(query, known, why, dict(calls))
+    return conclude(query, known, why, calls, spent)
 
 
-def conclude(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Answer:
+def conclude(
+    query: Query, known: Known, why: Why, calls: Mapping[str, int], spent: Mapping[str, float] = MappingProxyType({})
+) -> Answer:
     """The answer when the work ends; `why` is what broke the spec, if something did."""
     witness, detail = None, ""
     if known.broken:
@@ -75,7 +88,8 @@ def conclude(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Ans
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:
-        verdict, why = Verdict.UNKNOWN, Why.DEADLINE if query.budget.expired else known.open_because
+        late = query.budget.expired and known.open_because is not Why.INTERRUPTED
+        verdict, why = Verdict.UNKNOWN, Why.DEADLINE if late else known.open_because
         detail = known.trouble or f"{len(known.left(query))} rows left open"
     return Answer(
         verdict,
@@ -86,6 +100,7 @@ def conclude(query: Query, known: Known, why: Why, calls: dict[str, int]) -> Ans
         weakest=known.image,
         slack=query.slack,
         seconds=query.budget.clock() - query.started,
-        calls=calls,
+        calls=dict(calls),
+        stage_seconds=dict(spent),
         detail=detail,
     )

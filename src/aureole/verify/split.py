@@ -89,16 +89,19 @@ class Split(Stage):
         budget = query.budget.at_most(self.share * query.budget.remaining)
         known, boxes, proved = _bounded(query, known, query.region, {})
         done = 1
-        while len(boxes) and not known.broken and not budget.expired and done < self.most_boxes:
-            lowest = boxes.bound.argsort()
-            chosen, rest = boxes.take(lowest[: self.batch]), boxes.take(lowest[self.batch :])
-            children = chosen.halves()
-            if bool((children.lower == children.upper).flatten(1).sum(1).gt((width == 0).sum()).any()):
-                break  # the middle is an end already: float64 has no smaller box
-            known, more, least = _bounded(query, known, children, chosen.hints())
-            proved = min(proved, least)
-            boxes = rest.join(more)
-            done += len(children)
+        try:
+            while len(boxes) and not known.broken and not budget.expired and done < self.most_boxes:
+                lowest = boxes.bound.argsort()
+                chosen, rest = boxes.take(lowest[: self.batch]), boxes.take(lowest[self.batch :])
+                children = chosen.halves()
+                if bool((children.lower == children.upper).flatten(1).sum(1).gt((width == 0).sum()).any()):
+                    break  # the middle is an end already: float64 has no smaller box
+                known, more, least = _bounded(query, known, children, chosen.hints())
+                proved = min(proved, least)
+                boxes = rest.join(more)
+                done += len(children)
+        except KeyboardInterrupt:  # the boxes before the last halving still cover the region
+            known = replace(known, open_because=Why.INTERRUPTED)
         if not len(boxes):
             return replace(known, proved=Why.SPLIT, together=max(proved, known.together or proved))
         bound = min(proved, float(boxes.bound.min()))

@@ -16,8 +16,8 @@ from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bou
 from aureole.bounds.linear import lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode
-from aureole.verify.highs import Status, solve
 from aureole.verify.query import Known, Query
+from aureole.verify.solver import Status, solver
 
 
 class Stage(ABC):
@@ -27,7 +27,10 @@ class Stage(ABC):
 
     @abstractmethod
     def __call__(self, query: Query, known: Known) -> Known:
-        """What is known afterwards; never less than before."""
+        """What is known afterwards; never less than before.
+
+        A stage that keeps what it knows after Ctrl-C says `open_because=Why.INTERRUPTED`; others may let it through.
+        """
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,17 @@ class Climb(Stage):
 
 @dataclass(frozen=True)
 class Milp(Stage):
-    """The existence question to HiGHS. Infeasible with slack to spare is a proof; its images are replayed."""
+    """The existence question to a solver. Infeasible with slack to spare is a proof; its images are replayed.
+
+    solver: a name from `solver.SOLVERS`; InputError for another one or a package that is not installed
+    """
 
     most_seconds: float = float("inf")
     name: str = "milp"
+    solver: str = "highs"
+
+    def __post_init__(self) -> None:
+        solver(self.solver)
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         suspects = query.rows[known.suspects(query)]
@@ -143,7 +153,7 @@ class Milp(Stage):
             improved.append(improved[-1].seen(query, encoding.image(solution)))
             return improved[-1].broken
 
-        outcome = solve(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
+        outcome = solver(self.solver)(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
         known = improved[-1]
         if outcome.solution is not None:
             known = known.seen(query, encoding.image(outcome.solution))
@@ -161,7 +171,9 @@ class Milp(Stage):
                 why = Why.SOLVER
                 trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"
             case Status.FAILED:
-                why, trouble = Why.SOLVER, "the MILP solver failed"
+                why, trouble = Why.SOLVER, outcome.trouble or "the MILP solver failed"
+            case Status.INTERRUPTED:
+                why, trouble = Why.INTERRUPTED, "interrupted while the MILP ran"
         return replace(known, open_because=why, trouble=trouble)
 
 

@@ -1,0 +1,60 @@
+"""From a question about radii to an answer and to what `--json` prints of it."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole import verify
+from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
+
+Image = Float[Tensor, "channels height width"]
+
+
+def decide(
+    graph: Graph,
+    image: Image,
+    region: Region,
+    spec: Spec,
+    budget: Budget,
+    seed: int,
+    method: verify.Portfolio = verify.COMPLETE,
+) -> Answer:
+    """`verify.prove`, after a look at the clean image: where the spec fails there, that image is the witness."""
+    margin = float(spec.margin(graph.replay(image)))
+    if margin > 0:
+        return verify.prove(graph, region, spec, method, budget=budget, seed=seed)
+    return Answer(
+        Verdict.VULNERABLE,
+        Why.ATTACK,
+        margin_seen=margin,
+        witness=image,
+        weakest=image,
+        seconds=budget.spent,
+        detail="the spec fails on the clean image",
+    )
+
+
+def result(answer: Answer, place: Path | None) -> dict[str, Any]:
+    """An answer in words and numbers; `place` is where its witness is written, if it is."""
+    return {
+        "verdict": str(answer.verdict),
+        "why": str(answer.why),
+        "margin_bound": answer.margin_bound,
+        "witness": str(place) if answer.witness is not None and place is not None else None,
+        "seconds": answer.seconds,
+        "calls": dict(answer.calls),
+        "stage_seconds": {stage: round(seconds, 6) for stage, seconds in answer.stage_seconds.items()},
+        "margin_seen": answer.margin_seen,
+        "detail": answer.detail,
+    }
+
+
+def npy(image: Image) -> bytes:
+    """An image as the content of a .npy file, float64."""
+    buffer = io.BytesIO()
+    np.save(buffer, image.detach().cpu().double().numpy(), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,152 @@
+"""`aureole prove --cases`: many questions from a file, one JSON line per answer, resumable."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aureole import nets, verify
+from aureole.cli import answers, inputs, options
+from aureole.cli.interrupted import Interrupted
+from aureole.cli.jsonl import Line, read_answers, read_lines, writer
+from aureole.cli.progress import counting
+from aureole.core import Budget, Graph, InputError, Region, Rings, Spec, TopK, Why
+from aureole.core.files import write_bytes
+
+Load = Callable[[str, str | None], tuple[nets.Network, Graph]]
+
+
+class Question(BaseModel):
+    """One line of the file; the options of `aureole prove` under the same names, paths relative to the file.
+
+    radius or radii (a list, or the path of a file) with mask: as on the command line
+    timeout, seed: those of the command line when left out
+    witness:       where to write a witness (.npy)
+    name:          repeated in the answer
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    net: str
+    image: str
+    target: int  # a spec of another kind: its fields here, and what to make of them in `_spec`
+    k: int
+    radius: float | None = None
+    radii: list[float] | str | None = None
+    mask: str | None = None
+    arch: str | None = None
+    timeout: float | None = None
+    seed: int | None = None
+    witness: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says for all lines."""
+
+    timeout: float
+    seed: int
+    method: str
+    solver: str
+    data_root: Path | None
+
+
+def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
+    """Answer every line that `out` does not answer yet, each as soon as it is known; without `out`, to standard output.
+
+    A line that cannot be answered gets an answer with its `error`; InputError says so at the end. Interrupted after
+    Ctrl-C: what is written stays, the rest is for another run. InputError before any work when `out` answers other
+    lines than those of the file.
+    """
+    lines = read_lines(path)
+    earlier = [] if out is None else read_answers(out, lines, path)
+    errors = [(answer["line"], str(answer["error"])) for answer in earlier if "error" in answer]
+    done = len(earlier)
+    load = functools.cache(lambda net, arch: inputs.read_network(net, arch, settings.data_root))
+    try:
+        with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
+            for line in lines[done:]:
+                answer = _answer(line, path.parent, settings, load)
+                write(line.head | answer)
+                errors += [(line.number, answer["error"])] if "error" in answer else []
+                done += 1
+                advance()
+    except KeyboardInterrupt:
+        rest = "the same command goes on from there" if out is not None else "pass --out to be able to go on"
+        raise Interrupted(f"interrupted: {done} of {len(lines)} cases are answered; {rest}") from None
+    if errors:
+        number, text = errors[0]
+        raise InputError(
+            f"{len(errors)} of {len(lines)} cases have an error instead of an answer; line {number}: {text}"
+        )
+
+
+def _answer(line: Line, folder: Path, settings: Settings, load: Load) -> dict[str, Any]:
+    """The answer to one line, or its error. KeyboardInterrupt after Ctrl-C: half an answer would not be repeated."""
+    try:
+        question = _question(line)
+        named = {} if question.name is None else {"name": question.name}
+        return named | _proved(question, folder, settings, load)
+    except InputError as error:
+        return {"error": " ".join(str(error).split())}
+
+
+def _question(line: Line) -> Question:
+    try:
+        return Question.model_validate_json(line.data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where + ': ' if where else ''}{first['msg']}; see aureole prove --help") from error
+
+
+def _proved(question: Question, folder: Path, settings: Settings, load: Load) -> dict[str, Any]:
+    timeout = options.check_timeout(settings.timeout if question.timeout is None else question.timeout, "timeout")
+    seed = options.check_seed(settings.seed if question.seed is None else question.seed, "seed")
+    place = None if question.witness is None else folder / question.witness
+    if place is not None and place.suffix != ".npy":
+        raise InputError(f"witness {question.witness} must end in .npy; name it so")
+    network, graph = load(_net(question.net, folder), question.arch)
+    spec = _spec(question, graph)
+    pixels = inputs.read_fitting_image(folder / question.image, graph)
+    region = _region(question, folder, pixels)
+    method = verify.portfolio(settings.method, settings.solver)
+    answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method)
+    if answer.why is Why.INTERRUPTED:
+        raise KeyboardInterrupt
+    if answer.witness is not None and place is not None:
+        write_bytes(place, answers.npy(answer.witness))
+    how = {"timeout": timeout, "seed": seed, "method": settings.method, "solver": settings.solver}
+    return answers.result(answer, place) | how | {"network_sha256": network.sha256}
+
+
+def _net(name: str, folder: Path) -> str:
+    """A name stays one; what has a file's ending is a path."""
+    return str(folder / name) if Path(name).suffix or (folder / name).is_file() else name
+
+
+def _spec(question: Question, graph: Graph) -> Spec:
+    spec = TopK(question.target, question.k)
+    spec.rows(graph.classes)
+    return spec
+
+
+def _region(question: Question, folder: Path, pixels: answers.Image) -> Region:
+    if (question.radius is None) == (question.radii is None):
+        raise InputError(f"{'neither' if question.radius is None else 'both'} of radius and radii given; pass one")
+    if question.radius is not None:
+        if question.mask is not None:
+            raise InputError("mask goes with radii; radius is one radius for every pixel, leave mask away")
+        return Region.ball(pixels, options.check_radius(question.radius, "radius"))
+    if question.mask is None:
+        raise InputError("radii need rings; pass mask with the object they lie around")
+    rings = Rings.around(inputs.read_fitting_mask(folder / question.mask, pixels))
+    if isinstance(question.radii, str):
+        return Region.ringed(pixels, rings, inputs.read_radii(folder / question.radii, rings))
+    radii = torch.tensor(question.radii, dtype=torch.float64)
+    return Region.ringed(pixels, rings, inputs.check_radii(radii, rings, "the line"))

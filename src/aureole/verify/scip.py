@@ -1,0 +1,97 @@
+"""The one door to SCIP (PySCIPOpt, the extra `scip`): a mixed-integer linear program in, an outcome out."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from aureole.core import InputError
+from aureole.verify.attend import attend
+from aureole.verify.solver import Enough, Outcome, Program, Status
+
+try:
+    import pyscipopt
+except ImportError as missing:
+    raise InputError("solver 'scip' needs the pyscipopt package; pip install 'aureole[scip]'") from missing
+
+FEASIBILITY = 1e-9
+"""Feasibility tolerance (primal and dual) given to SCIP, which uses it for integrality too; its own is 1e-6."""
+
+SMALLEST = 1e-9
+"""SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
+
+
+def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+    """`Solver` by SCIP on one thread."""
+    if not program.finite:
+        return Outcome(Status.FAILED, None, np.inf)
+    return attend(_Search(program.without(2 * SMALLEST), seconds), enough)
+
+
+class _Search:
+    def __init__(self, program: Program, seconds: float) -> None:
+        self._model = pyscipopt.Model()
+        self._model.hideOutput()
+        self._model.setParams(
+            {
+                "limits/time": min(seconds, 1e20),
+                "numerics/feastol": FEASIBILITY,
+                "numerics/dualfeastol": FEASIBILITY,
+                "numerics/sumepsilon": FEASIBILITY,  # 1e-6 otherwise: as much as the slack of a proof
+                "misc/catchctrlc": False,  # Python hears it
+            }
+        )
+        self._variables = _build(self._model, program)
+
+    def stop(self) -> None:
+        self._model.interruptSolve()
+
+    def run(self, report: Callable[[np.ndarray], None]) -> Outcome:
+        model = self._model
+        model.includeEventhdlr(_Incumbents(self._variables, report), "incumbents", "tells of improving solutions")
+        model.optimizeNogil()
+        status = {
+            "infeasible": Status.INFEASIBLE,
+            "optimal": Status.SOLUTION,
+            "timelimit": Status.TIME,
+            "userinterrupt": Status.INTERRUPTED,
+        }.get(model.getStatus(), Status.FAILED)
+        best = None
+        if status is not Status.INFEASIBLE and model.getNSols() > 0:
+            best = _values(model, self._variables)
+        return Outcome(status, best, float(model.getDualbound()))
+
+
+class _Incumbents(pyscipopt.Eventhdlr):
+    def __init__(self, variables: list[pyscipopt.Variable], report: Callable[[np.ndarray], None]) -> None:
+        self.variables, self.report = variables, report
+
+    def eventinit(self) -> None:
+        self.model.catchEvent(pyscipopt.scip.PY_SCIP_EVENTTYPE.BESTSOLFOUND, self)
+
+    def eventexit(self) -> None:
+        self.model.dropEvent(pyscipopt.scip.PY_SCIP_EVENTTYPE.BESTSOLFOUND, self)
+
+    def eventexec(self, event: pyscipopt.scip.Event) -> None:
+        self.report(_values(self.model, self.variables))
+
+
+def _values(model: pyscipopt.Model, variables: list[pyscipopt.Variable]) -> np.ndarray:
+    best = model.getBestSol()
+    return np.array([model.getSolVal(best, variable) for variable in variables])
+
+
+def _build(model: pyscipopt.Model, program: Program) -> list[pyscipopt.Variable]:
+    variables = [
+        model.addVar(vtype="I" if integer else "C", lb=lower, ub=upper, obj=gain)
+        for lower, upper, gain, integer in zip(
+            program.lower.tolist(), program.upper.tolist(), program.objective.tolist(), program.integer, strict=True
+        )
+    ]
+    model.setMaximize()
+    starts, columns, values = program.matrix.indptr, program.matrix.indices.tolist(), program.matrix.data.tolist()
+    zero = model.addVar(vtype="C", lb=0.0, ub=0.0)  # a row is made with a first term, here one that says nothing
+    for row, (low, high) in enumerate(zip(program.row_lower.tolist(), program.row_upper.tolist(), strict=True)):
+        line = model.addCons(pyscipopt.scip.ExprCons(zero + 0.0, lhs=max(low, -1e20), rhs=min(high, 1e20)))
+        for place in range(starts[row], starts[row + 1]):
+            model.addCoefLinear(line, variables[columns[place]], values[place])
+    return variables

@@ -1,0 +1,222 @@
+"""One suite for every solver; those whose package is not installed are skipped."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_matrix
+
+from aureole.core import InputError, Region, TopK, Verdict, Why
+from aureole.core.graph import Graph, Input, Linear, Node
+from aureole.verify import MILP, SOLVERS, Portfolio, portfolio, prove
+from aureole.verify import stages as stages_module
+from aureole.verify.solver import Outcome, Program, Solver, Status, solver
+from aureole.verify.stages import Milp, Screen
+from provers import complaint
+
+sys.path.append(str(Path(__file__).parents[1] / "oracles"))
+from tiny import case
+
+PACKAGES = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
+
+
+@pytest.fixture(params=SOLVERS)
+def name(request: pytest.FixtureRequest) -> str:
+    if find_spec(PACKAGES[request.param]) is None:
+        pytest.skip(f"{PACKAGES[request.param]} is not installed")
+    return request.param
+
+
+@pytest.fixture
+def solve(name: str) -> Solver:
+    return solver(name)
+
+
+def program(goal, matrix, upper, lows, highs, integer) -> Program:
+    upper = np.array(upper, dtype=float)
+    return Program(
+        np.array(goal, dtype=float),
+        csr_matrix(np.array(matrix, dtype=float).reshape(len(upper), len(goal))),
+        np.full_like(upper, -np.inf),
+        upper,
+        np.array(lows, dtype=float),
+        np.array(highs, dtype=float),
+        np.array(integer, dtype=bool),
+    )
+
+
+def never(solution: np.ndarray) -> bool:
+    return False
+
+
+def knapsack(count: int = 60) -> Program:
+    """Many rows, many optima: takes a while."""
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(1, 100, size=(30, count))
+    return program(rng.integers(1, 100, count), matrix, matrix.sum(1) / 2, [0] * count, [1] * count, [True] * count)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_optima_and_infeasibility_agree_with_scipy(solve, seed):
+    rng = np.random.default_rng(seed)
+    p = program(
+        rng.normal(size=8), rng.normal(size=(5, 8)), rng.uniform(-0.5, 2, 5), [-1] * 8, [1] * 8, rng.random(8) < 0.5
+    )
+    if seed % 3 == 0:  # rows with two sides
+        p = Program(p.objective, p.matrix, p.row_upper - 0.3, p.row_upper, p.lower, p.upper, p.integer)
+    rows = LinearConstraint(p.matrix.toarray(), p.row_lower, p.row_upper)
+    kinds = p.integer.astype(int)
+    reference = milp(-p.objective, integrality=kinds, bounds=Bounds(p.lower, p.upper), constraints=rows)
+    found = solve(p, 10.0, never)
+    if reference.status == 2:
+        assert found.status is Status.INFEASIBLE
+        assert found.solution is None
+    else:
+        assert found.status is Status.SOLUTION
+        assert found.solution is not None
+        assert float(p.objective @ found.solution) == pytest.approx(-reference.fun, abs=1e-6)
+        assert (p.matrix @ found.solution <= p.row_upper + 1e-6).all()
+        assert (p.matrix @ found.solution >= p.row_lower - 1e-6).all()
+        assert found.bound == pytest.approx(-reference.fun, abs=1e-5)
+
+
+def test_without_integers_it_is_an_lp(solve):
+    found = solve(program([1, 1], [[1, 2]], [1], [0, 0], [1, 1], [False, False]), 10.0, never)
+    assert found.status is Status.SOLUTION
+    np.testing.assert_allclose(found.solution, [1, 0], atol=1e-7)
+
+
+def test_an_infeasible_lp_and_milp(solve):
+    for flags in ([False, False], [True, True]):
+        found = solve(program([1, 0], [[1, 1]], [-1], [0, 0], [1, 1], flags), 10.0, never)
+        assert found.status is Status.INFEASIBLE
+        assert found.solution is None
+
+
+def test_no_time_is_no_claim(solve):
+    assert solve(knapsack(), 0.0, never).status is Status.TIME
+
+
+def test_time_runs_out_with_a_solution_at_hand(solve):
+    found = solve(knapsack(), 0.2, never)
+    assert found.status in (Status.TIME, Status.SOLUTION)
+    if found.solution is not None:
+        assert float(knapsack().objective @ found.solution) <= found.bound + 1e-6
+
+
+def test_enough_stops_the_search(solve):
+    seen: list[np.ndarray] = []
+
+    def enough(solution: np.ndarray) -> bool:
+        seen.append(solution)
+        return True
+
+    found = solve(knapsack(), 20.0, enough)
+    assert found.status is Status.SOLUTION
+    assert found.solution is seen[0]
+    assert (knapsack().matrix @ found.solution <= knapsack().row_upper + 1e-6).all()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, InputError])
+def test_what_the_listener_raises(solve, kind):
+    def enough(solution: np.ndarray) -> bool:
+        raise kind("from here")
+
+    if kind is KeyboardInterrupt:
+        assert solve(knapsack(), 20.0, enough).status is Status.INTERRUPTED
+    else:
+        with pytest.raises(InputError, match="from here"):
+            solve(knapsack(), 20.0, enough)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_no_claim(solve, value):
+    p = knapsack(4)
+    p.matrix.data[3] = value
+    assert solve(p, 5.0, never).status is Status.FAILED
+
+
+def test_small_violations_are_not_infeasible(solve):
+    """x + b / 2 >= 1.5 + gap with x, b <= 1: infeasible by gap, told well above the tolerances."""
+    for gap, wanted in ((-1e-6, Status.SOLUTION), (0.0, Status.SOLUTION), (1e-5, Status.INFEASIBLE)):
+        found = solve(program([1, 0], [[-1, -0.5]], [-1.5 - gap], [0, 0], [1, 1], [False, True]), 5.0, never)
+        assert found.status is wanted
+
+
+def test_tiny_coefficients_are_not_lost(solve):
+    """sum of 1500 x 8e-10 x_i <= -1e-6 holds near x = -1: a solver that drops small numbers finds it infeasible."""
+    count = 1500
+    p = program([1] * count, [[8e-10] * count], [-1e-6], [-1] * count, [1] * count, [False] * count)
+    assert solve(p, 5.0, never).status is Status.SOLUTION
+
+
+@pytest.mark.parametrize("first", range(0, 120, 30))
+def test_verdicts_on_tiny_networks_agree_with_brute_force(name, first):
+    wrong = []
+    for found in map(case, range(first, first + 30)):
+        answer = prove(found.graph, found.region, found.spec, portfolio("milp", name))
+        told = complaint(answer, found.graph, found.region, found.spec, found.least, decides=True)
+        wrong += [f"{found.name}: {told}"] if told else []
+    assert wrong == []
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor) -> Graph:
+    inputs = weight.shape[1]
+    return Graph((Node(Input(), (), (inputs,)), Node(Linear(weight, bias), (0,), (weight.shape[0],), "fc")))
+
+
+def test_many_tiny_coefficients_add_up_in_a_proof(name):
+    pixels, weight, radius = 2500, 9e-7, 1e-3
+    graph = linear(
+        torch.stack([torch.full((pixels,), weight), torch.zeros(pixels)]).double(),
+        torch.tensor([1e-6, 0.0]).double() - torch.tensor([0.5 * weight * pixels, 0]).double(),
+    )
+    image = torch.full((pixels,), 0.5, dtype=torch.float64)
+    answer = prove(graph, Region.ball(image, radius), TopK(0, 1), Portfolio((Screen(), Milp(solver=name))))
+    assert answer.verdict is not Verdict.ROBUST  # the lower corner loses 2.25e-6 of a margin of 1e-6
+
+
+def test_the_free_licence_of_gurobi_is_told():
+    pytest.importorskip("gurobipy")
+    p = program([1] * 2500, [[1] * 2500], [1], [0] * 2500, [1] * 2500, [True] * 2500)
+    found = solver("gurobi")(p, 5.0, never)
+    if found.status is Status.FAILED:  # a full licence decides it
+        assert found.trouble.startswith("Gurobi's free licence stops at 2000 variables and 2000 rows, this program has")
+
+
+def test_what_a_solver_says_of_its_failure_is_told(monkeypatch):
+    hard = next(c for c in map(case, range(60)) if prove(c.graph, c.region, c.spec, MILP).why is Why.MILP)
+    failed = Outcome(Status.FAILED, None, np.inf, "no licence for this")
+    monkeypatch.setattr(stages_module, "solver", lambda _: lambda *_: failed)
+    answer = prove(hard.graph, hard.region, hard.spec, MILP)
+    assert (answer.verdict, answer.why, answer.detail) == (Verdict.UNKNOWN, Why.SOLVER, "no licence for this")
+
+
+@pytest.mark.parametrize(("name", "package"), [("scip", "pyscipopt"), ("gurobi", "gurobipy")])
+def test_a_missing_package_is_named(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, SOLVERS[name], raising=False)
+    for ask in (lambda: solver(name), lambda: Milp(solver=name), lambda: portfolio("complete", name)):
+        with pytest.raises(InputError, match=rf"needs the {package} package; pip install 'aureole\[{name}\]'"):
+            ask()
+
+
+def test_names_that_are_unknown_are_told():
+    for ask in (lambda: solver("cplex"), lambda: Milp(solver="cplex"), lambda: portfolio("milp", "cplex")):
+        with pytest.raises(InputError, match=r"'cplex' is unknown; pass one of highs, scip, gurobi"):
+            ask()
+    with pytest.raises(InputError, match=r"'fast' is unknown; pass one of complete, incomplete, milp"):
+        portfolio("fast")
+    with pytest.raises(InputError, match="asks no solver"):
+        portfolio("incomplete", "scip")
+
+
+def test_an_outcome_of_an_own_solver_needs_no_package():
+    def mine(p: Program, seconds: float, enough) -> Outcome:
+        return Outcome(Status.TIME, None, np.inf)
+
+    assert isinstance(mine, Solver)
