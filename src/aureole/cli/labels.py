@@ -9,9 +9,10 @@ from rich.table import Table
 
 from aureole import verify
 from aureole.cli import inputs, options
+from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
-from aureole.core import Answer, Budget, InputError, Region, Verdict
+from aureole.core import Answer, Budget, InputError, Region, Verdict, Why
 
 _COLOURS = {verify.Standing.IN: "green", verify.Standing.OUT: "blue", verify.Standing.BOTH: "red"}
 
@@ -45,6 +46,8 @@ def labels(
         print_json(_result(found, network.name, radius))
     else:
         _tell(found, network.name, radius)
+    if any(answer.deciding.why is Why.INTERRUPTED for answer in found.answers):
+        raise Interrupted("interrupted: what was known by then")
 
 
 def _result(found: verify.Labels, network: str, radius: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """More choices for what is left: the mixing weights of every open set climb through `choice_bounds` itself."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import comb
 
 import torch
@@ -24,8 +24,8 @@ class Choose(Stage):
     most_sets: with more sets the stage gives up
     """
 
-    climb: Choices = Choices(4, 2)
-    final: tuple[Choices, ...] = (Choices(6, 4), Choices(8, 4), Choices(10, 4))
+    climb: Choices = field(default_factory=lambda: Choices(4, 2))
+    final: tuple[Choices, ...] = field(default_factory=lambda: (Choices(6, 4), Choices(8, 4), Choices(10, 4)))
     steps: int = 12
     rate: float = 0.5
     most_sets: int = 128
@@ -49,7 +49,9 @@ class Choose(Stage):
         if not still:
             proved = known.lower[known.lower > query.slack]
             together = min([float(values.min()), *proved.tolist()])
-            return replace(known, open_sets=still, together=max(together, known.together or together), proved=Why.BOUNDS)
+            return replace(
+                known, open_sets=still, together=max(together, known.together or together), proved=Why.BOUNDS
+            )
         return replace(known, open_sets=still)
 
     def _raised(self, query: Query, known: Known, row: Float[Tensor, "classes"], value: Float[Tensor, ""]) -> Tensor:

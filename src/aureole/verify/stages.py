@@ -124,9 +124,9 @@ class Climb(Stage):
         values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
         short = (values <= query.slack).nonzero().squeeze(1)
         if len(short):
-            found = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
-            if found is not None:
-                values = values.index_copy(0, short, torch.maximum(values[short], found))
+            chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
+            if chosen is not None:
+                values = values.index_copy(0, short, torch.maximum(values[short], chosen))
         return values
 
 
