@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from aureole.core import Verdict, Why
+from aureole.verify import COMPLETE
 from benchmarks.cases import RESULTS
 from benchmarks.hard_band import result_name
 
 PAGE = Path(__file__).parents[1] / "PERFORMANCE.md"
 BEGIN, END = "<!-- benchmarks.shares writes from here -->", "<!-- to here -->"
-ORDER = ("clean image", "screen", "attack", "bounds", "split", "milp")
+ORDER = ["center of the box", *dict.fromkeys(stage.name for stage in COMPLETE.stages)]
 
 
 def main(method: str = "complete", solver: str = "highs") -> None:
@@ -56,7 +57,7 @@ def settled_by(row: dict[str, Any]) -> str:
     if row["verdict"] == Verdict.UNKNOWN:
         return ""
     if not row["stages"]:
-        return "clean image"
+        return "center of the box"
     return "screen" if row["why"] == Why.BOUNDS and "bounds" not in row["stages"] else row["why"]
 
 

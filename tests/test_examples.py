@@ -1,5 +1,6 @@
 """The examples and the README's commands and Python run as they stand."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = {
     "neighborhood": ["--timeout", "3"],
+    "neighborhoods": ["--timeout", "0.3", "--workers", "1", "--method", "uniform"],
     "train": ["--epochs", "1", "--scenes", "64", "--test-scenes", "20"],
 }
 
@@ -50,6 +52,8 @@ def _own_network(place: Path) -> None:
     declared = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
     asserted = "(assert (>= X_0 0))\n(assert (<= X_0 1))\n(assert (>= Y_0 3))\n"
     (place / "property.vnnlib").write_text(declared + asserted)
+    (cases,) = re.findall(r"```jsonl\n(.*?)```", README, re.DOTALL)
+    (place / "cases.jsonl").write_text(cases)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
@@ -73,6 +77,8 @@ def test_readme_commands_run(
     assert said["verify"].splitlines()[0] == "unsat"
     for made in ("result/neighborhood.png", "witness.npy", "mine.safetensors"):
         assert (place / made).exists()
+    answers = [json.loads(line) for line in (place / "answers.jsonl").read_text().splitlines()]
+    assert [answer["verdict"] for answer in answers] == ["ROBUST", "ROBUST"]
 
 
 def test_readme_names_what_is_in_a_scene(place: Path) -> None:

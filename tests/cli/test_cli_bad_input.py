@@ -146,7 +146,13 @@ def rings_of(files):
         ("--delta", "nan", "--delta is nan"),
         ("--seed", "-1", "--seed is -1"),
         ("--method", "magic", "method 'magic' is unknown; pass one of certificate"),
-        ("--objective", "log", "objective 'log' is unknown; this version has sum"),
+        ("--objective", "max", "objective 'max' is unknown; pass one of sum, log, min"),
+        ("--bands", "0,x", "--bands '0,x' is not a list of rings"),
+        ("--bands", "1,2", "bands 1,2 do not start at 0 and rise"),
+        ("--floor", "-0.1", "the floor of a ring is outside [0,1]"),
+        ("--floor", "0.1,0.2", "2 floors for"),
+        ("--cap", "wide", "--cap 'wide' is not a number"),
+        ("--cap", "2", "the cap of a ring is outside [0,1]"),
         ("--weights", "heavy", "weights 'heavy' are unknown; pass one of uniform"),
         ("--weights", "1,2", "2 weights for"),
         ("--weights", "nan", "weight"),
@@ -169,6 +175,8 @@ def test_neighborhood_needs_an_image_and_a_mask_or_a_scene(command, files, tmp_p
         "not in scene" in command("neighborhood", files.net, "--scene", files.scene, *rest, "--object", "77").complaint
     )
     assert "cannot read" in command("neighborhood", files.net, "--scene", files.folder, *rest).complaint
+    twice = command("neighborhood", files.net, "--scene", files.scene, *rest, "--target", files.target).complaint
+    assert "--target names a label twice" in twice
     same = command("neighborhood", files.net, "--scene", files.scene, *rest, "--object", files.target).complaint
     assert f"--object and --target are both {files.target}" in same
     assert nothing_in(tmp_path)

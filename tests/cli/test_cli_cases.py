@@ -69,6 +69,18 @@ def test_one_line_per_answer_in_order(command, files, folder):
     assert {key: answers[1][key] for key in same} == {key: json.loads(alone.out)[key] for key in same}
 
 
+def test_other_specs(command, files, folder):
+    other = int(files.other)  # the label with the lowest score
+    path = write(folder, [
+        question(files, target=other, stays="out"),
+        question(files, stays="out"),
+        question(files, k=None, threshold=-1e3),
+        question(files, k=None, threshold=1e3),
+    ])  # fmt: skip
+    answers = read(command("prove", "--cases", path).out)
+    assert [a["verdict"] for a in answers] == ["ROBUST", "VULNERABLE", "ROBUST", "VULNERABLE"]
+
+
 def test_a_network_is_loaded_once(command, files, folder, monkeypatch):
     real, loaded = inputs_module.read_network, []
 
@@ -97,6 +109,9 @@ BAD = [
     ({"radius": None, "radii": [0.1], "mask": "mask.png"}, "the line holds 1 radii"),
     ({"radius": None, "radii": "none.json", "mask": "mask.png"}, "cannot read"),
     ({"target": 99}, "99"),
+    ({"k": None}, "neither of k and threshold"),
+    ({"threshold": 1.0}, "both of k and threshold"),
+    ({"stays": "above"}, "stays: "),
     ({"k": 0}, "k = 0"),
     ({"timeout": 0.0}, "timeout is 0"),
     ({"seed": -1}, "seed is -1"),

@@ -2,8 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from aureole import nets
+from aureole.cli.question import from_files
+from aureole.core import Rings
 from aureole.core.record import read_record
+from aureole.data import read_scene
 from aureole.neighborhood.prover import Prover
 
 KEYS = {"verdict", "radii", "ring_pixels", "size", "maximal", "open_rings", "upper_bound", "gap", "seconds", "calls",
@@ -71,6 +76,66 @@ def test_words_for_people(command, files):
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith(("ROBUST  Proved: ", "UNKNOWN  Open: "))
     assert "neighborhood.png" in done.out
+
+
+def test_bands_floors_caps_and_objectives(command, files, tmp_path):
+    more = ("--bands", "0,1,4,16", "--objective", "log", "--cap", "0.5", "--floor", "0.00001,0,0,0")
+    done = command(*files.neighborhood(Path("out"), *QUICK, *more))
+    assert done.status == 0
+    for word in ("object: ", "rings 1-3: ", "rings 4-15: ", "rings 16-", "geometric mean of 4 radii, one per band"):
+        assert word in done.out
+    record, arrays = read_record(tmp_path / "out")
+    assert record.result["bands"][:3] == [[0, 0], [1, 3], [4, 15]]
+    assert sum(record.result["ring_pixels"]) == 64 * 64
+    assert max(record.result["radii"]) <= 0.5
+    assert int(arrays["ring_index"].max()) == 3
+    assert {key: record.config[key] for key in ("bands", "objective", "cap", "floor")} == {
+        "bands": "0,1,4,16", "objective": "log", "cap": "0.5", "floor": "0.00001,0,0,0"}  # fmt: skip
+    again = command(*files.prove("--radii", Path("out/record.json"), "--mask", files.mask, "--json"))
+    assert json.loads(again.out)["verdict"] == "ROBUST"  # what is said of bands holds for their rings
+
+
+def test_floors_that_fail(command, files, tmp_path):
+    done = command(*files.neighborhood(Path("out"), *QUICK, "--floor", "0.9"))
+    assert done.status == 0
+    assert done.out.startswith("VULNERABLE  No radii around the object were proved: the floors themselves let")
+    record, arrays = read_record(tmp_path / "out")
+    assert set(record.result["radii"]) == {0.0}
+    assert "weakest" in arrays
+
+
+def test_several_targets_and_objects(command, tmp_path):
+    assert command("scenes", "make", "--digits", "3", "--count", "1", "--out", "s").status == 0
+    module = nets.build("x1k", 84, torch.Generator().manual_seed(0)).requires_grad_(False)
+    labels = read_scene(tmp_path / "s/scene-0000").labels
+    module.fc1.bias[next(label for label in range(10) if label not in labels)] = -100.0  # all three are among nine
+    nets.save(tmp_path / "net.safetensors", module, {})
+    line = ["neighborhood", "net.safetensors", "--scene", "s/scene-0000", "--k", "9", "--method", "uniform"]
+    line += ["--timeout", "0.3"]
+    targets = [part for label in labels[:2] for part in ("--target", str(label))]
+    both = command(*line, *targets, "--out", "a")
+    assert (both.status, both.err) == (0, "")
+    assert f"around object {labels[2]}" in both.out
+    record, arrays = read_record(tmp_path / "a")
+    assert (record.config["target"], record.config["object"]) == (list(labels[:2]), labels[2])
+    masks = read_scene(tmp_path / "s/scene-0000").masks
+    assert torch.equal(arrays["target_mask"].bool(), masks[0] | masks[1])
+
+    objects = ["--object", str(labels[0]), "--object", str(labels[1])]
+    masks_too = command(*line, "--target", str(labels[2]), *objects, "--out", "b")
+    assert f"around objects {labels[0]} and {labels[1]}" in masks_too.out
+    record, arrays = read_record(tmp_path / "b")
+    each = [Rings.around(mask).index for mask in masks[:2]]
+    assert torch.equal(arrays["ring_index"], torch.minimum(*each))
+
+    folder = tmp_path / "s/scene-0000"
+    graph = nets.trace(module, (1, 84, 84))
+    files = [folder / "mask-0.png", folder / "mask-1.png"]
+    assert torch.equal(from_files(graph, folder / "image.png", files, labels[2:], (), 9).mask, masks[0] | masks[1])
+    assert (
+        "no object is given"
+        in command("neighborhood", "net.safetensors", "--scene", "s/scene-0000", "--target", str(labels[0])).complaint
+    )
 
 
 def test_report_draws_again(command, files, tmp_path):

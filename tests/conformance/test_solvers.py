@@ -108,6 +108,13 @@ def test_time_runs_out_with_a_solution_at_hand(solve):
         assert float(knapsack().objective @ found.solution) <= found.bound + 1e-6
 
 
+def test_nothing_is_printed(solve, capfd):
+    """Standard output belongs to the answer."""
+    solve(knapsack(), 0.5, never)
+    solve(knapsack(12), 5.0, never)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_enough_stops_the_search(solve):
     seen: list[np.ndarray] = []
 

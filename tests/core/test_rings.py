@@ -46,3 +46,24 @@ def test_spread_total_and_peak_agree_with_loops(mask):
 def test_an_empty_mask_is_told():
     with pytest.raises(InputError, match="marks no pixel"):
         Rings.around(torch.zeros(3, 3, dtype=torch.bool))
+
+
+@given(masks(), st.lists(st.integers(1, 9), unique=True, max_size=4).map(sorted))
+@settings(max_examples=60, deadline=None)
+def test_bands_group_the_rings(mask, more):
+    rings = Rings.around(mask)
+    bands = rings.banded([0, *more])
+    assert rings.distances == tuple((d, d) for d in range(len(rings)))
+    assert bands.bands is not None and len(bands.bands) == len(bands) == int(bands.index.max()) + 1
+    for band, (first, last) in enumerate(bands.distances):
+        inside = (rings.index >= first) & (rings.index <= last)
+        assert torch.equal(bands.index == band, inside)
+        assert first in (0, *more)
+    assert bands.distances[-1][1] == len(rings) - 1
+    assert sum(bands.pixels) == mask.numel()
+
+
+@pytest.mark.parametrize("edges", [[], [1, 2], [0, 2, 2], [0, 3, 1], [-1, 0]])
+def test_edges_that_make_no_bands_are_told(edges):
+    with pytest.raises(InputError, match="start at 0 and rise"):
+        Rings.around(torch.eye(3, dtype=torch.bool)).banded(edges)

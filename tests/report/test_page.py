@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
 from aureole.core import InputError
 from aureole.core.record import ARRAYS_NAME, JSON_NAME, read_record
-from aureole.report import draw, style
+from aureole.report import draw, style, words
 from aureole.report.page import compose
 from aureole.report.panels import radius_colours, radius_norm
 
@@ -177,3 +178,59 @@ def test_one_ring_and_three_channels(write_neighborhood):
     figure = compose(record.model_copy(update={"result": result}), arrays)
     figure.canvas.draw()
     assert "▲" not in texts(figure)
+
+
+def test_bands_are_named(write_neighborhood):
+    record, arrays = read_record(write_neighborhood())
+    bands = [[0, 0], [1, 3], [4, 4], [5, 16]]
+    index = sum((arrays["ring_index"] >= first).long() for first, _ in bands) - 1
+    result = {
+        "radii": [0.1, 0.0, 0.3, 0.4],
+        "witness_rings": [1],
+        "capped": [],
+        "open_rings": [0, 2, 3],
+        "bands": bands,
+    }
+    arrays |= {"ring_index": index, "radii": arrays["radii"][:4] * 0 + torch.tensor(result["radii"])}
+    figure = compose(record.model_copy(update={"result": record.result | result}), arrays)
+    chart = next(axes for axes in figure.axes if len(axes.patches) == 4)
+    assert [t.get_text() for t in chart.get_xticklabels()] == ["object", "rings 1-3", "ring 4", "rings 5-16"]
+    said = texts(figure)
+    assert "weighted sum of 4 radii, one per band" in said
+    assert "3 of 4 bands might still grow" in said
+    assert "rings might" not in said
+
+
+def test_prices_stand_under_the_radii(write_neighborhood):
+    prices = [0.0, *(2.0 / d for d in range(1, 17))]
+    figure = figure_of(write_neighborhood(prices=prices))
+    charts = [axes for axes in reversed(figure.axes) if len(axes.patches) == len(prices)]
+    assert [chart.get_title(loc="left") for chart in charts] == [
+        "Radius per ring",
+        "Price per ring: why a radius is small",
+    ]
+    assert [bar.get_height() for bar in charts[1].patches] == prices
+    assert [t.get_text() for t in charts[1].texts] == ["0"]
+    assert charts[1].get_yscale() == "log"
+    assert draw(write_neighborhood(prices=[1.0] * 17)) and draw(write_neighborhood(prices=[0.0] * 17))
+
+
+def test_several_targets_and_objects_are_named(write_neighborhood):
+    record, arrays = read_record(write_neighborhood())
+    config = record.config | {"target": [3, 4], "object": [7, 8]}
+    said = texts(compose(record.model_copy(update={"config": config}), arrays))
+    assert "labels 3 and 4 all stay among the 2 highest scores" in said
+    assert "around objects 7 and 8" in said
+    assert "targets: labels 3 and 4" in said and "perturbed objects: labels 7 and 8" in said
+
+
+def test_floors_that_fail_show_their_witness(write_neighborhood):
+    folder = write_neighborhood(radii=[0.0] * 17, verdict="VULNERABLE", witness_rings=[], capped=[], open_rings=None)
+    said = texts(figure_of(folder))
+    assert "BROKEN" in said and "Witness" in said and "smallest radii asked for" in said
+
+
+def test_long_facts_take_two_lines(write_neighborhood):
+    record, _ = read_record(write_neighborhood(upper_bound=2.0, open_rings=[1, 3, 5, 7, 9, 11]))
+    lines = words.facts(record.model_copy(update={"config": record.config | {"weights": "1," * 30}})).splitlines()
+    assert len(lines) == 2 and all(lines) and not any(line.startswith(" ") for line in lines)

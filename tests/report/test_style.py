@@ -2,11 +2,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+from matplotlib.figure import Figure
 
 from aureole.report import style
-from aureole.report.panels import radius_norm
-from aureole.report.words import spans
+from aureole.report.panels import log_axis_with_zero, radius_norm, signed_ticks
+from aureole.report.words import band_names, labels, spans
 
 
 @given(arrays(bool, (5, 6)))
@@ -60,3 +61,34 @@ def test_spans():
 def test_numbers_are_short():
     assert style.number(None) == "–"
     assert style.number(0.012345) == "0.0123"
+
+
+@given(st.floats(1e-5, 0.04), st.floats(0.9, 1.0))
+def test_ticks_of_a_logarithmic_scale_show_its_powers_of_ten(near, top):
+    norm = SymLogNorm(linthresh=near, vmin=-top, vmax=top)
+    ticks = signed_ticks(norm)
+    assert ticks == sorted(ticks) == [-t for t in reversed(ticks)]
+    assert {ticks[0], ticks[-1], 0.0, near} <= {*ticks} and abs(ticks[-1]) == top
+    assert 0.1 in ticks
+    places = norm(np.array(ticks))
+    assert (np.diff(places) > 0.02).all()  # no label on another
+
+
+def test_ticks_of_a_linear_scale():
+    assert signed_ticks(Normalize(-0.2, 0.2)) == [-0.2, -0.1, 0.0, 0.1, 0.2]
+
+
+def test_labels_and_bands_in_words():
+    assert [labels(given) for given in (None, 4, [4], [4, 7], [1, 2, 3])] == ["", "4", "4", "4 and 7", "1, 2 and 3"]
+    assert band_names([[0, 0], [1, 1], [2, 9]]) == ["object", "ring 1", "rings 2-9"]
+    assert band_names([[0, 1], [2, 2]]) == ["object and ring 1", "ring 2"]
+    assert band_names([[0, 5]]) == ["object and rings 1-5"]
+
+
+@given(st.floats(1e-6, 0.5), st.floats(1.5, 1e5))
+def test_no_tick_of_a_log_axis_lies_at_its_zero(low, ratio):
+    axes = Figure().add_subplot()
+    foot = log_axis_with_zero(axes, LogNorm(low, low * ratio))
+    ticks = axes.get_yticks()
+    assert foot < low <= min(ticks, default=low) * 1.01
+    assert axes.get_ylim()[0] < foot

@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from brute_cases import case
+from brute_cases import Case, case
 
 from aureole.core import Answer, Budget, Rings, TopK, Verdict, Why
 from aureole.neighborhood import Problem, maximize, named_weights
 from aureole.neighborhood import prover as prover_module
-from aureole.verify import COMPLETE, Decision, Portfolio, decide, prove, read_vnnlib
+from aureole.verify import COMPLETE, Decision, Portfolio, classify_labels, decide, prove, prove_all, read_vnnlib
 from aureole.verify import properties as properties_module
 from aureole.verify import split as split_module
 from aureole.verify import stages as stages_module
@@ -36,7 +37,8 @@ class Struck(Stage):
         raise KeyboardInterrupt
 
 
-def open_case():
+@cache
+def open_case() -> Case:
     """A robust query that fixed slopes do not settle."""
     robust = filter(lambda c: c.least > 1e-2, map(case, range(200)))
     return next(c for c in robust if prove(c.graph, c.region, c.spec, Portfolio((Screen(),))).why is Why.INCOMPLETE)
@@ -68,6 +70,29 @@ def test_seconds_by_stage_add_up():
     assert answer.stage_seconds.keys() == answer.calls.keys()
     assert min(answer.stage_seconds.values()) >= 0
     assert sum(answer.stage_seconds.values()) <= answer.seconds
+
+
+def test_several_questions_end_together(monkeypatch):
+    """Neither a stage that lets Ctrl-C through nor one that keeps what it knows lets the next question begin."""
+    c = open_case()
+    asked: list[float] = []
+
+    def struck(program, seconds, enough):
+        asked.append(seconds)
+        return Outcome(Status.INTERRUPTED, None, float("inf"))
+
+    monkeypatch.setattr(stages_module, "solver", lambda _: struck)
+    open_labels = [TopK(label, k) for label in range(c.graph.classes) for k in range(1, c.graph.classes)]
+    for stage in (Milp(), Struck()):
+        answer = prove_all(c.graph, c.region, [c.spec, *open_labels], Portfolio((Screen(), stage)))
+        if answer.verdict is not Verdict.VULNERABLE:
+            assert answer.why is Why.INTERRUPTED
+        found = classify_labels(c.graph, c.region, c.spec.k, Portfolio((Screen(), stage)))
+        assert found.interrupted == (found.settled < c.graph.classes)
+    assert prove_all(c.graph, c.region, [c.spec], Portfolio((Screen(), Struck()))).why is Why.INTERRUPTED
+    asked.clear()
+    assert prove_all(c.graph, c.region, [c.spec, c.spec], Portfolio((Screen(), Milp()))).why is Why.INTERRUPTED
+    assert len(asked) == 1
 
 
 def test_images_of_an_interrupted_solver_are_kept(monkeypatch):

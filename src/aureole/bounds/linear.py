@@ -54,8 +54,12 @@ def backward(
     rows: Float[Tensor, "batch rows *shape"],
     relaxations: Relaxations,
     parameters: Parameters | None = None,
+    seen: dict[int, Tensor] | None = None,
 ) -> tuple[Float[Tensor, "batch rows *input"], Float[Tensor, "batch rows"]]:
-    """Rows over node `start` -> coefficients over the image and a constant that together lie below them."""
+    """Rows over node `start` -> coefficients over the image and a constant that together lie below them.
+
+    seen: filled with the rows as they are over the output of each non-linear node
+    """
     pending = {start: rows}
     constant = rows.new_zeros(rows.shape[:2])
     for i in range(start, 0, -1):
@@ -66,6 +70,8 @@ def backward(
             elif isinstance(node.op, Reshape):
                 parts = [above.reshape(*above.shape[:2], *graph.nodes[node.inputs[0]].shape)]
             else:
+                if seen is not None and i in relaxations:
+                    seen[i] = above
                 lowered, shift = _nonlinear_or_affine(graph, i, node, above, relaxations, parameters)
                 constant = constant + shift
                 parts = [lowered]

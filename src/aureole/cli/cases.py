@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,7 +14,7 @@ from aureole.cli import answers, inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import Line, read_answers, read_lines, writer
 from aureole.cli.progress import counting
-from aureole.core import Budget, Graph, InputError, Region, Rings, Spec, TopK, Why
+from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
 from aureole.core.files import write_bytes
 
 Load = Callable[[str, str | None], tuple[nets.Network, Graph]]
@@ -23,6 +23,8 @@ Load = Callable[[str, str | None], tuple[nets.Network, Graph]]
 class Question(BaseModel):
     """One line of the file; the options of `aureole prove` under the same names, paths relative to the file.
 
+    target, k:     the target stays among the k highest scores; with stays="out", out of them
+    threshold:     instead of k: the target's score stays above it
     radius or radii (a list, or the path of a file) with mask: as on the command line
     timeout, seed: those of the command line when left out
     witness:       where to write a witness (.npy)
@@ -33,8 +35,10 @@ class Question(BaseModel):
 
     net: str
     image: str
-    target: int  # a spec of another kind: its fields here, and what to make of them in `_spec`
-    k: int
+    target: int
+    k: int | None = None
+    stays: Literal["in", "out"] = "in"
+    threshold: float | None = None
     radius: float | None = None
     radii: list[float] | str | None = None
     mask: str | None = None
@@ -131,7 +135,15 @@ def _net(name: str, folder: Path) -> str:
 
 
 def _spec(question: Question, graph: Graph) -> Spec:
-    spec = TopK(question.target, question.k)
+    if (question.k is None) == (question.threshold is None):
+        raise InputError(f"{'neither' if question.k is None else 'both'} of k and threshold given; pass one of them")
+    spec: Spec
+    if question.k is None:
+        spec = AboveThreshold(question.target, float(question.threshold or 0.0))
+    elif question.stays == "in":
+        spec = TopK(question.target, question.k)
+    else:
+        spec = OutOfTopK(question.target, question.k, graph.classes)
     spec.rows(graph.classes)
     return spec
 

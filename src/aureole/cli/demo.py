@@ -14,9 +14,10 @@ from rich.table import Table
 from aureole import nets
 from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
-from aureole.cli.neighborhood import BEST, Question, Settings, answer
+from aureole.cli.neighborhood import answer
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
+from aureole.cli.question import BEST, Question, Settings
 from aureole.cli.scenes import save_scene
 from aureole.core import Budget, Graph, InputError, Scene
 from aureole.core.record import read_record
@@ -50,11 +51,12 @@ def demo(
     _tell(results, out, budget.spent)
 
 
-def recognised_scenes(networks: Sequence[nets.Network]) -> list[Scene]:
+def recognised_scenes(networks: Sequence[nets.Network], count: int | None = None) -> list[Scene]:
     """The first held-out scenes whose two digits are the two highest scores of every network."""
+    wanted = _SCENES if count is None else count
     candidates = make_scenes(load_source_digits("test"), _SEARCHED, 2, _SEED, prefix="demo")
-    found = list(islice((s for s in candidates if all(_recognises(n, s) for n in networks)), _SCENES))
-    if len(found) < _SCENES:
+    found = list(islice((s for s in candidates if all(_recognises(n, s) for n in networks)), wanted))
+    if len(found) < wanted:
         raise InputError(f"only {len(found)} of {_SEARCHED} scenes are recognised by all networks; reinstall aureole")
     return found
 
@@ -65,10 +67,7 @@ def run_all(networks: Sequence[Pair], scenes: Sequence[Scene], budget: Budget, o
     results = []
     for i, (scene, network, graph) in enumerate(runs):
         share = max(0.1, budget.remaining / (len(runs) - i))
-        target, perturbed = scene.labels
-        question = Question(
-            scene.image, scene.mask(perturbed), scene.mask(target), target, perturbed, len(scene.labels), scene.name
-        )
+        question = Question.about(scene, scene.labels[:1])
         with progress(f"{i + 1} of {len(runs)}: {network.name}, {scene.name}", share) as on_progress:
             result, _ = answer(
                 network,

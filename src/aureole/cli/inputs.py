@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from aureole import nets
 from aureole.core import Graph, InputError, Rings
 from aureole.core.files import read_bytes
 from aureole.core.graph import check_finite
+from aureole.core.rings import check_edges
 from aureole.core.scene import check_mask
 from aureole.data import read_image, read_mask
 from aureole.neighborhood.problem import WEIGHTS, named_weights
@@ -48,7 +50,8 @@ def read_fitting_mask(path: Path, image: Float[Tensor, "channels height width"])
 def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
     """One radius per ring from `.npy`, JSON or plain text.
 
-    JSON is a list, or an object with `radii` (what `aureole neighborhood --json` prints, or its record.json).
+    JSON is a list, or an object with `radii` (what `aureole neighborhood --json` prints, or its record.json); where
+    that object says that they belong to `bands` of rings, each ring gets its band's.
     InputError unless there is one finite radius >= 0 per ring.
     """
     data = read_bytes(path, "a file with one radius per ring")
@@ -82,12 +85,21 @@ def _numbers(text: str) -> list[float]:
         content = content.get("result", content)  # a record, or what --json prints
         if not isinstance(content, dict) or "radii" not in content:
             raise ValueError('its object has no "radii"')
-        content = content["radii"]
+        content = _unbanded(content["radii"], content.get("bands"))
     values = content if isinstance(content, list) else [content]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{json.dumps(value)[:20]} is not a number")
     return [float(value) for value in values]
+
+
+def _unbanded(radii: Any, bands: Any) -> Any:
+    """One radius per ring when the radii are of bands, given as [first ring, last ring]; else the radii themselves."""
+    if not bands:
+        return radii
+    if not isinstance(radii, list) or len(radii) != len(bands):
+        raise ValueError(f"it has {len(bands)} bands but not as many radii")
+    return [radius for radius, (first, last) in zip(radii, bands, strict=True) for _ in range(first, last + 1)]
 
 
 def read_weights(text: str, rings: Rings) -> Float[Tensor, "rings"]:
@@ -98,6 +110,25 @@ def read_weights(text: str, rings: Rings) -> Float[Tensor, "rings"]:
         return torch.tensor([float(word) for word in text.split(",")], dtype=torch.float64)
     except ValueError:
         return named_weights(text, rings)  # tells the names that exist
+
+
+def read_edges(text: str) -> tuple[int, ...]:
+    """The first ring of each band from a comma-separated list; `Rings.banded` says which lists make bands."""
+    try:
+        edges = tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--bands {text!r} is not a list of rings; pass e.g. 0,1,4,16") from error
+    check_edges(edges)
+    return edges
+
+
+def read_limits(option: str, text: str) -> float | Float[Tensor, "rings"]:
+    """One radius for all rings, or a comma-separated list of one per ring."""
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not a number or a list of them; pass e.g. 0.01") from error
+    return values[0] if len(values) == 1 else torch.tensor(values, dtype=torch.float64)
 
 
 def _by(shape: tuple[int, ...] | torch.Size) -> str:

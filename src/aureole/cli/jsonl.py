@@ -64,6 +64,20 @@ def read_answers(out: Path, lines: Sequence[Line], path: Path) -> list[dict[str,
     return answers
 
 
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that a `writer` began, none when it is not there; InputError for a line of others."""
+    found = []
+    for number, text in enumerate(_parts(path)[0], 1):
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(f"{path}, line {number} is not a JSON object; mend or remove that line")
+        found.append(content)
+    return found
+
+
 @contextmanager
 def writer(out: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Writes one object per line, each whole and on the disk before the next; without `out`, to standard output.

@@ -12,7 +12,7 @@ from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
-from aureole.core import Answer, Budget, InputError, Region, Verdict, Why
+from aureole.core import Answer, Budget, InputError, Region, Verdict
 
 _COLOURS = {verify.Standing.IN: "green", verify.Standing.OUT: "blue", verify.Standing.BOTH: "red"}
 
@@ -46,7 +46,7 @@ def labels(
         print_json(_result(found, network.name, radius))
     else:
         _tell(found, network.name, radius)
-    if any(answer.deciding.why is Why.INTERRUPTED for answer in found.answers):
+    if found.interrupted:
         raise Interrupted("interrupted: what was known by then")
 
 

@@ -16,8 +16,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "aureole.cli.neighborhood:neighborhood",
         "Find the largest radii around an object for which a label provably survives.",
     ),
+    "neighborhoods": (
+        "aureole.cli.batch:neighborhoods",
+        "The same for many scenes and networks; says which network is the more robust.",
+    ),
     "prove": ("aureole.cli.prove:prove", "Decide whether a label survives every image within given radii."),
     "report": ("aureole.cli.report:report", "Draw the pictures of a record again."),
+    "reproduce": ("aureole.cli.reproduce:app", "Redo figures of the literature: layer-neighborhoods."),
     "scenes": ("aureole.cli.scenes:app", "Make scenes of two or three digits, or look at one."),
     "train": ("aureole.cli.train:train", "Train a network on generated scenes."),
     "verify": ("aureole.cli.verify:verify_property", "Decide a VNN-LIB property of an ONNX network."),

@@ -1,67 +1,44 @@
 """`aureole neighborhood`: the largest radii around an object for which a label provably survives."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from aureole.cli import inputs, options, records
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
-from aureole.core import Budget, Graph, InputError, Rings, TopK
-from aureole.data import read_scene
-from aureole.neighborhood import METHODS, Problem, maximize
+from aureole.cli.question import BEST, Question, Settings, check_labels, from_files, from_scene
+from aureole.core import Budget, Graph, InputError
+from aureole.neighborhood import METHODS, maximize
 from aureole.nets import Network
+from aureole.report import words
 
-OBJECTIVES = ("sum",)
-BEST = next(name for name in ("certificate", "oracle", *METHODS) if name in METHODS)
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What the command line asks about: an image, the object that is perturbed around, and the label that must stay.
-
-    mask:        the perturbed object; target_mask: the target's pixels, known for scenes only
-    object:      the perturbed object's label, known for scenes only
-    """
-
-    image: Float[Tensor, "channels height width"]
-    mask: Bool[Tensor, "height width"]
-    target_mask: Bool[Tensor, "height width"] | None
-    target: int
-    object: int | None
-    k: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How it is answered; every field as on the command line."""
-
-    method: str = BEST
-    objective: str = "sum"
-    weights: str = "uniform"
-    delta: float = 1e-3
-    timeout: float = 60.0
-    seed: int = 0
-
-    @property
-    def query_seconds(self) -> float:
-        """The longest that one question to the prover may take: a single hard one must not eat all the time."""
-        return min(10.0, self.timeout / 6)
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"method {self.method!r} is unknown; pass one of {', '.join(METHODS)}")
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"objective {self.objective!r} is unknown; this version has {', '.join(OBJECTIVES)}")
-        options.check_timeout(self.timeout)
-        options.check_delta(self.delta)
-        options.check_seed(self.seed)
+Method = Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")]
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        help="What is maximised: sum (weighted sum of the radii), log (weighted geometric mean, a radius below "
+        "0.000001 counting as that) or min (the largest t with each radius >= t x its weight).",
+    ),
+]
+Weights = Annotated[
+    str, typer.Option("--weights", help="uniform, object, near, far, pixels, or one number per ring (band): 1,0.5,…")
+]
+Delta = Annotated[float, typer.Option("--delta", help="A ring is at its limit when this much more breaks it.")]
+Bands = Annotated[
+    str | None,
+    typer.Option("--bands", help="One radius per band of rings: 0,1,4,16 is the object, rings 1-3, 4-15, the rest."),
+]
+Floor = Annotated[
+    str, typer.Option("--floor", help="Smallest radius of a ring in an answer: one number, or one per ring (band).")
+]
+Cap = Annotated[
+    str, typer.Option("--cap", help="Largest radius of a ring worth having: one number, or one per ring (band).")
+]
 
 
 def neighborhood(
@@ -69,26 +46,32 @@ def neighborhood(
     image: Annotated[
         Path | None, typer.Argument(metavar="[IMAGE]", help="A PNG (8 bit) or .npy image; or use --scene.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option("--mask", help="PNG or .npy, non-zero at the perturbed object.")] = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option("--mask", help="PNG or .npy, non-zero at the perturbed object; again for further objects."),
+    ] = None,
     scene: Annotated[
         Path | None, typer.Option("--scene", help="A scene's folder, instead of IMAGE and --mask.")
     ] = None,
-    target: Annotated[int | None, typer.Option("--target", help="The label that must survive.")] = None,
+    target: Annotated[
+        list[int] | None,
+        typer.Option("--target", help="The label that must survive; again for further labels: then all must."),
+    ] = None,
     perturbed: Annotated[
-        int | None, typer.Option("--object", help="With --scene: the label of the object to perturb around.")
+        list[int] | None,
+        typer.Option("--object", help="With --scene: the label of the object to perturb around; again for further."),
     ] = None,
     k: Annotated[
         int | None,
         typer.Option("--k", help="The target must stay among the k highest scores; a scene's number of objects."),
     ] = None,
-    method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")] = BEST,
-    objective: Annotated[str, typer.Option("--objective", help="sum: the weighted sum of the radii.")] = "sum",
-    weights: Annotated[
-        str, typer.Option("--weights", help="uniform, object, near, far, pixels, or one number per ring: 1,0.5,…")
-    ] = "uniform",
-    delta: Annotated[
-        float, typer.Option("--delta", help="A ring is at its limit when this much more breaks it.")
-    ] = 1e-3,
+    method: Method = BEST,
+    objective: Objective = "sum",
+    weights: Weights = "uniform",
+    bands: Bands = None,
+    floor: Floor = "0",
+    cap: Cap = "1",
+    delta: Delta = 1e-3,
     timeout: options.Timeout = 60.0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the record and picture.", show_default="aureole-out/…")
@@ -102,28 +85,27 @@ def neighborhood(
 
     Writes a record and a picture, which `aureole report` draws again. Ctrl-C ends the search with what is proved.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed)
-    if target is None:
-        raise InputError("no target is given; pass --target with the label that must survive")
-    if perturbed == target:
-        raise InputError(f"--object and --target are both {target}; the object must be another label than the target")
+    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap)
+    targets, objects, masks = target or [], perturbed or [], mask or []
+    check_labels(targets, objects)
     if out is not None:
         options.check_out(out)
     network, graph = inputs.read_network(net, arch, data_root)
     if scene is not None:
-        if image is not None or mask is not None:
+        if image is not None or masks:
             raise InputError("both --scene and IMAGE or --mask given; pass the scene alone, or an image and its mask")
-        question = from_scene(scene, target, perturbed, k)
+        question = from_scene(scene, targets, objects, k)
     else:
-        question = _from_files(graph, image, mask, target, perturbed, k)
-    folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{target}-{method}"
+        question = from_files(graph, image, masks, targets, objects, k)
+    label = "-".join(map(str, targets))
+    folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{label}-{method}"
     options.check_out(folder)
     with progress(f"growing rings in {network.name}", timeout) as on_progress:
         result, pictures = answer(network, graph, question, settings, Budget.seconds(timeout), folder, on_progress)
     if json:
         print_json(result)
     else:
-        _tell(result, network.name, question, pictures)
+        _tell(result, network.name, question, settings, pictures)
     if result["interrupted"]:
         raise Interrupted("interrupted: the best proved radii so far")
 
@@ -138,11 +120,21 @@ def answer(
     on_progress: Any = None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Run a method on a question and write its record; returns what --json prints, and the pictures' paths."""
-    spec = TopK(question.target, question.k)
-    spec.rows(graph.classes)
-    rings = Rings.around(question.mask)
-    weights = inputs.read_weights(settings.weights, rings)
-    problem = Problem(graph, question.image, rings, spec, weights, settings.delta)
+    result = record_answer(network, graph, question, settings, budget, folder, on_progress)
+    return result, records.draw_pictures(folder)
+
+
+def record_answer(
+    network: Network,
+    graph: Graph,
+    question: Question,
+    settings: Settings,
+    budget: Budget,
+    folder: Path | None,
+    on_progress: Any = None,
+) -> dict[str, Any]:
+    """As `answer`, without the pictures, and without the record where no folder is given for it."""
+    problem = settings.problem(graph, question)
     found = maximize(
         problem,
         settings.method,
@@ -151,51 +143,25 @@ def answer(
         query_seconds=settings.query_seconds,
         on_progress=on_progress,
     )
-    config = {"target": question.target, "k": question.k, "object": question.object} | asdict(settings)
-    config["query_seconds"] = settings.query_seconds
-    records.save(
-        folder,
-        *records.neighborhood_record(
-            network, question.name, problem, found, question.mask, question.target_mask, config
-        ),
+    if folder is None:
+        return found.summary() | {"record": None}
+    config = question.words() | asdict(settings) | {"query_seconds": settings.query_seconds}
+    record = records.neighborhood_record(
+        network, question.name, problem, found, question.mask, question.target_mask, config
     )
-    return found.summary() | {"record": str(folder)}, records.draw_pictures(folder)
+    records.save(folder, *record)
+    return found.summary() | {"record": str(folder)}
 
 
-def from_scene(folder: Path, target: int, perturbed: int | None, k: int | None) -> Question:
-    """The question about a scene on disk; with two objects, the one that is not the target is perturbed."""
-    scene = read_scene(folder)
-    others = [label for label in scene.labels if label != target]
-    if perturbed is None and len(others) == 1:
-        perturbed = others[0]
-    if perturbed is None:
-        raise InputError(f"no object is given; pass --object with one of the scene's labels {list(scene.labels)}")
-    target_mask = scene.mask(target) if target in scene.labels else None
-    count = len(scene.labels) if k is None else k
-    return Question(scene.image, scene.mask(perturbed), target_mask, target, perturbed, count, scene.name)
-
-
-def _from_files(
-    graph: Graph, image: Path | None, mask: Path | None, target: int, perturbed: int | None, k: int | None
-) -> Question:
-    if image is None:
-        raise InputError("no image is given; pass IMAGE and --mask, or --scene")
-    if mask is None:
-        raise InputError("no mask is given; pass --mask with the perturbed object's pixels, or --scene")
-    pixels = inputs.read_fitting_image(image, graph)
-    if k is None:
-        raise InputError("no k is given; pass --k: the target must stay among the k highest scores")
-    return Question(pixels, inputs.read_fitting_mask(mask, pixels), None, target, perturbed, k, image.stem)
-
-
-def _tell(result: dict[str, Any], network: str, question: Question, pictures: list[Path]) -> None:
-    place = f"among the {question.k} highest scores" if question.k > 1 else "on the highest score"
-    around = "the object" if question.object is None else f"object {question.object}"
+def _tell(result: dict[str, Any], network: str, question: Question, settings: Settings, pictures: list[Path]) -> None:
+    config = question.words()
+    around = words.the_object(config)
     if result["verdict"] == "ROBUST":
         sentence = (
-            f"Proved: label {question.target} stays {place} of {network} for every image within the radii "
-            f"found around {around}."
+            f"Proved: {words.survives(config)} of {network} for every image within the radii found around {around}."
         )
+    elif result["detail"]:
+        sentence = f"No radii around {around} were proved: {result['detail']}."
     else:
         advice = "before the interruption" if result["interrupted"] else "in the time given; pass a longer --timeout"
         sentence = f"Open: no radii around {around} were proved {advice}."
@@ -204,12 +170,17 @@ def _tell(result: dict[str, Any], network: str, question: Question, pictures: li
     if result["open_rings"]:
         maximal += f"; {len(result['open_rings'])} of {len(radii)} rings might still grow"
     facts = [
-        ("size", f"{result['size']:.4g} (weighted sum of {len(radii)} radii)"),
+        ("size", words.size(result, asdict(settings))),
         ("radii", f"{min(radii):.4g} to {max(radii):.4g}"),
         ("maximal", maximal),
         ("prover calls", calls_in_words(result["calls"])),
         ("time", f"{result['seconds']:.1f} s"),
         ("record", result["record"]),
     ]
+    if result["bands"] is not None:
+        each = zip(words.band_names(result["bands"]), radii, strict=True)
+        facts[1] = ("radii", ", ".join(f"{name}: {radius:.4g}" for name, radius in each))
+    if result["upper_bound"] is not None:
+        facts.insert(1, ("at most", f"{result['upper_bound']:.4g} is possible"))
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

@@ -15,6 +15,7 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.progress_bar import ProgressBar
 
@@ -62,16 +63,17 @@ def progress(text: str, timeout: float, patience: float = _PATIENCE) -> Iterator
 
 
 @contextmanager
-def counting(text: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    """Show how many of `total` cases are done while the block runs; yields the callback for one more.
+def counting(text: str, total: int, done: int) -> Iterator[Callable[..., None]]:
+    """Show how many of `total` cases are done while the block runs; yields the callback for one more and its name.
 
     Silent when standard error is no terminal.
     """
     console = Console(stderr=True)
     if not (console.is_terminal and sys.stderr.isatty()):
-        yield lambda: None
+        yield lambda name="": None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[name]}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(text, total=total, completed=done)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(text, total=total, completed=done, name="")
+        yield lambda name="": bar.update(task, advance=1, name=name)

@@ -1,6 +1,8 @@
 """Rings: the pixels grouped by their Chebyshev distance to an object."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,9 +17,13 @@ class Rings:
     """A partition of the pixels: `index[i, j]` is the ring of pixel (i, j); ring 0 is the object itself.
 
     Layers `l_d` of Mour 2023, section 2. Every ring 0..len-1 has at least one pixel.
+
+    bands: None, or the first and the last distance that each "ring" covers when it is a band of several; all that is
+           said about rings then holds for bands.
     """
 
     index: Int[Tensor, "height width"]
+    bands: tuple[tuple[int, int], ...] | None = None
 
     @classmethod
     def around(cls, mask: Bool[Tensor, "height width"]) -> "Rings":
@@ -26,6 +32,24 @@ class Rings:
             raise InputError("mask marks no pixel; mark at least one pixel of the object (non-zero)")
         distance = distance_transform_cdt((~mask).cpu().numpy(), metric="chessboard")
         return cls(torch.as_tensor(distance, dtype=torch.int64, device=mask.device))
+
+    def banded(self, edges: Sequence[int]) -> "Rings":
+        """The same pixels in few bands: band i holds the rings from `edges[i]` to just before `edges[i + 1]`.
+
+        The last band holds the rest; edges beyond the last ring make no band. InputError unless the edges are whole
+        numbers that start at 0 and rise.
+        """
+        check_edges(edges)
+        count = len(self)
+        starts = [edge for edge in edges if edge < count]
+        bands = tuple((start, end - 1) for start, end in pairwise([*starts, count]))
+        limits = torch.tensor(starts[1:], dtype=self.index.dtype, device=self.index.device)
+        return Rings(torch.bucketize(self.index, limits, right=True), bands)
+
+    @property
+    def distances(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last distance to the object in each ring: the same, unless it is a band."""
+        return tuple((d, d) for d in range(len(self))) if self.bands is None else self.bands
 
     def __len__(self) -> int:
         return int(self.index.max()) + 1
@@ -49,3 +73,9 @@ class Rings:
         """The largest of `values` over each ring."""
         out = values.new_full((len(self),), -torch.inf)
         return out.scatter_reduce(0, self.index.flatten(), values.flatten(), "amax")
+
+
+def check_edges(edges: Sequence[int]) -> None:
+    """InputError unless the first rings of bands start at 0 and rise."""
+    if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
+        raise InputError(f"bands {','.join(map(str, edges))} do not start at 0 and rise; pass e.g. 0,1,4,16")

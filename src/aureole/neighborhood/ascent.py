@@ -5,7 +5,6 @@ inner bounds. Climbing all of them at once prices a ring by what its radius does
 which no sequence of fixed linear programs does.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +13,9 @@ from torch import Tensor
 
 from aureole.bounds import intermediate_bounds, lower_bounds, relax
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, project
-from aureole.core import Budget, Graph, Region
+from aureole.core import Budget, Graph, Region, Rows, Spec
 from aureole.core.graph import merge_rectified_pools
+from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
 from aureole.verify.query import with_constants
 
@@ -50,16 +50,16 @@ class Climbed:
 
 def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
     """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
-    exact, spec = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), problem.spec)
+    exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
     graph = exact.to(torch.float32)
-    image, weights = problem.image.float(), problem.weights.float()
-    rows = spec.rows(graph.classes)[None].float()
-    unit = max(float(spec.margin(graph(image[None]))), 1e-6)  # in float32 it may vanish
-    least = math.log(1e-6)
-    log_radii = start.float().clamp(min=1e-6).log().requires_grad_(True)
+    image = problem.image.float()
+    rows = every.rows(graph.classes)[None].float()
+    unit = max(float(problem.margin(problem.graph.replay(problem.image))), 1e-6)  # in float32 it may vanish
+    least, most = (limits.float().clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
+    log_radii = start.float().clamp(min=LEAST).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95))
-    multiplier, best, size = 0.0, start.float(), float(weights @ start.float())
+    multiplier, best, size = 0.0, start.float(), problem.size(start)
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
         relaxations, region = _relaxed(problem, graph, image, radii)
@@ -67,17 +67,17 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
-        margin = torch.kthvalue(values, spec.order).values
+        margin = _margin(problem, values)
         good = float(margin.detach()) > ascent.goal * unit / 2
         adam.zero_grad(set_to_none=True)
         short = ascent.goal - margin / unit
         active = multiplier + ascent.penalty * float(short.detach()) > 0
         penalty = multiplier * short + ascent.penalty / 2 * short**2 if active else 0 * short
         # a whisper of every row keeps the slopes of those that are not the margin now from going stale
-        loss = -(weights @ radii).log() + penalty - 1e-3 * values.sum() / unit
+        loss = -problem.value(radii).log() + penalty - 1e-3 * values.sum() / unit
         loss.backward()
-        if good and float(weights @ radii.detach()) > size:
-            best, size = radii.detach().clone(), float(weights @ radii.detach())
+        if good and problem.size(radii.detach()) > size:
+            best, size = radii.detach().clone(), problem.size(radii.detach())
         if step == ascent.steps or budget.expired:
             break
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
@@ -85,12 +85,12 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
             group["lr"] = rate * ascent.end ** (step / ascent.steps)
         adam.step()
         with torch.no_grad():
-            log_radii.clamp_(least, math.log(problem.cap))
+            log_radii.copy_(torch.minimum(torch.maximum(log_radii, least), most))
             project(free)
     best.requires_grad_(True)
     relaxations, region = _relaxed(problem, graph, image, best)
     values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
-    torch.kthvalue(values, spec.order).values.backward()
+    _margin(problem, values).backward()
     prices = torch.zeros_like(best) if best.grad is None else -best.grad
     return Climbed(best.detach().double(), prices.clamp(min=0).double())
 
@@ -99,6 +99,20 @@ def _relaxed(problem: Problem, graph: Graph, image: Tensor, radii: Tensor) -> tu
     change = problem.rings.spread(radii).expand_as(image)
     region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
     return relax(graph, intermediate_bounds(graph, region)), region
+
+
+def _every_row(problem: Problem) -> Spec:
+    """The rows of all specs, one spec after the other."""
+    classes = problem.graph.classes
+    rows = torch.cat([spec.rows(classes) for spec in problem.specs])
+    return Rows(rows, torch.cat([spec.offsets(classes) for spec in problem.specs]), 1)
+
+
+def _margin(problem: Problem, values: Float[Tensor, "rows"]) -> Float[Tensor, ""]:
+    """The smallest certified margin of the specs, whose rows lie one spec after the other in `values`."""
+    counts = [len(spec.rows(problem.graph.classes)) for spec in problem.specs]
+    parts = zip(values.split(counts), problem.specs, strict=True)
+    return torch.stack([torch.kthvalue(part, spec.order).values for part, spec in parts]).amin()
 
 
 def _follow(adam: torch.optim.Adam, free: Parameters) -> None:

@@ -29,14 +29,15 @@ class Bisection(Method):
 def grow(prover: Prover, ring: int) -> None:
     """Raise one ring of the best proved radii as far as it goes, to within delta."""
     problem = prover.problem
-    proved, refused = float(prover.radii[ring]), problem.cap
+    cap = float(problem.caps[ring])
+    proved, refused = float(prover.radii[ring]), cap
 
     def proves(radius: float) -> bool:
         radii = prover.radii.clone()
         radii[ring] = radius
         return prover.check(radii).verdict is Verdict.ROBUST
 
-    if proves(problem.cap):
+    if proves(cap):
         return
     while refused - proved > problem.delta and not prover.budget.expired:
         radius = (proved + refused) / 2

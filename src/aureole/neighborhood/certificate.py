@@ -9,6 +9,7 @@ from torch import Tensor
 from aureole.core import Verdict
 from aureole.neighborhood.ascent import JointAscent, climb
 from aureole.neighborhood.method import Method
+from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
@@ -31,12 +32,12 @@ class Certificate(Method):
         start = self._uniform(prover)
         climbed = climb(problem, start, self.ascent, prover.budget.at_most(self.share * prover.budget.remaining))
         for factor in self.shrink:
-            radii = climbed.radii * factor
+            radii = problem.within(climbed.radii * factor)
             if prover.budget.expired or problem.size(radii) <= prover.size:
                 break
             if prover.check(radii, INCOMPLETE).verdict is Verdict.ROBUST:
                 break
-        gain = problem.weights / climbed.prices.clamp(min=1e-9)
+        gain = rises_with(problem.objective, climbed.radii, problem.weights) / climbed.prices.clamp(min=1e-9)
         order = sorted(range(len(gain)), key=lambda d: -float(gain[d]))
         for portfolio in (INCOMPLETE, COMPLETE):  # the cheap answers first: they also tell what is left to prove
             for ring in order:
@@ -47,14 +48,14 @@ class Certificate(Method):
         """The largest single radius that attack and bounds settle, to a few percent."""
         problem = prover.problem
         ones = torch.ones(len(problem.rings), dtype=torch.float64)
-        proved, refused = 0.0, problem.cap
+        proved, refused = 0.0, float(problem.caps.max())
         while refused - proved > 0.05 * refused and refused > 1e-6 and not prover.budget.expired:
             radius = refused / 8 if proved == 0 else (proved + refused) / 2
-            if prover.check(radius * ones, INCOMPLETE).verdict is Verdict.ROBUST:
+            if prover.check(problem.within(radius * ones), INCOMPLETE).verdict is Verdict.ROBUST:
                 proved = radius
             else:
                 refused = radius
-        return proved * ones
+        return problem.within(proved * ones)
 
 
 def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
@@ -62,9 +63,9 @@ def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
     problem = prover.problem
     step = problem.delta
     longer = True
-    while not prover.budget.expired and float(prover.radii[ring]) < problem.cap:
+    while not prover.budget.expired and float(prover.radii[ring]) < float(problem.caps[ring]):
         radii = prover.radii.clone()
-        radii[ring] = min(float(radii[ring]) + step, problem.cap)
+        radii[ring] = min(float(radii[ring]) + step, float(problem.caps[ring]))
         if prover.check(radii, portfolio).verdict is Verdict.ROBUST:
             step = 2 * step if longer else step
         elif step <= problem.delta:

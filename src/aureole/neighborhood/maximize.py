@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from aureole.core import Budget, InputError
+from aureole.core import Budget, InputError, Verdict
 from aureole.neighborhood.bisection import Bisection
 from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.method import Method
@@ -47,6 +47,30 @@ def maximize(
         method = METHODS[method]
     prover = Prover(problem, budget, seed, on_progress, query_seconds=query_seconds)
     try:
-        return method.run(prover)
+        found = _below_floors(prover) or method.run(prover)
     except KeyboardInterrupt:
-        return replace(prover.finish(look=True), interrupted=True)
+        found = replace(prover.finish(look=True), interrupted=True)
+    return replace(found, bands=problem.rings.bands)
+
+
+def _below_floors(prover: Prover) -> Neighborhood | None:
+    """The answer when the floors asked for cannot be had; None when they are proved, or when there are none."""
+    floors = prover.problem.floors
+    if not bool(floors.any()):
+        return None
+    answer = prover.check(floors)
+    found = prover.finish(look=False)
+    match answer.verdict:
+        case Verdict.ROBUST:
+            return None
+        case Verdict.VULNERABLE:
+            detail = "the floors themselves let an image fail; pass smaller floors"
+            return replace(
+                found,
+                verdict=Verdict.VULNERABLE,
+                weakest=answer.witness,
+                weakest_margin=answer.margin_seen,
+                detail=detail,
+            )
+        case _:
+            return replace(found, detail="the floors were not proved in time; pass smaller floors or more time")

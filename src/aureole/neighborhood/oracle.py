@@ -15,6 +15,7 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Region, Verdict
 from aureole.neighborhood.method import Method
+from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
@@ -49,15 +50,15 @@ class Oracle(Method):
         problem, budget = prover.problem, prover.budget
         keep = cutting_weights(problem, self.cutting)
         generator = torch.Generator().manual_seed(prover.seed)
-        weights = problem.weights / problem.weights.norm()
-        robust = torch.zeros(len(problem.rings), dtype=torch.float64)
+        robust = problem.floors
         prover.check(robust)
         gradient = margin_prices(problem, problem.image[None])
         unit = linear_radius(problem) * len(problem.rings) ** 0.5
         balance, rate = self.balance, self.rate[0]
         while balance >= self.balance_end and not budget.expired:
-            direction = (weights - balance * gradient / gradient.norm().clamp(min=1e-12)).relu()
-            target = (robust + rate * unit * direction).clamp(max=problem.cap)
+            rise = rises_with(problem.objective, robust, problem.weights)
+            direction = (rise / rise.norm() - balance * gradient / gradient.norm().clamp(min=1e-12)).relu()
+            target = problem.within(robust + rate * unit * direction)
             before, robust = robust, self._shrink_until_robust(prover, robust, target, keep)
             if float((robust - before).abs().max()) > problem.delta * rate:
                 gradient = margin_prices(problem, self._weakest(prover, robust, generator))
@@ -85,7 +86,11 @@ class Oracle(Method):
         """Images of N(radii) with small margins, from independent attacks in one batch."""
         problem = prover.problem
         batch = Region.stack([problem.region(radii)] * self.points)
-        return self.attack(problem.graph, batch, problem.spec, generator=generator, budget=prover.budget).images
+        found = [
+            self.attack(problem.graph, batch, spec, generator=generator, budget=prover.budget).images
+            for spec in problem.specs
+        ]
+        return torch.cat(found)
 
 
 def margin_prices(problem: Problem, images: Float[Tensor, "points channels height width"]) -> Float[Tensor, "rings"]:
@@ -94,7 +99,7 @@ def margin_prices(problem: Problem, images: Float[Tensor, "points channels heigh
     The margin's gradient at an image is that of F_t - F_c for the class c at the k-th place there.
     """
     images = images.clone().requires_grad_(True)
-    margins = problem.spec.margin(problem.graph(images))
+    margins = problem.margin(problem.graph(images))
     (gradient,) = torch.autograd.grad(margins.sum(), images)
     weight = (-margins.detach()).softmax(0)
     return weight @ problem.rings.total(gradient.abs().sum(1))
@@ -102,7 +107,7 @@ def margin_prices(problem: Problem, images: Float[Tensor, "points channels heigh
 
 def linear_radius(problem: Problem) -> float:
     """The uniform radius at which the margin's tangent at the image reaches 0."""
-    margin = float(problem.spec.margin(problem.graph.replay(problem.image)))
+    margin = float(problem.margin(problem.graph.replay(problem.image)))
     return margin / max(float(margin_prices(problem, problem.image[None]).sum()), 1e-12)
 
 

@@ -1,6 +1,7 @@
 """The question: how large may the rings' radii be?"""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -8,19 +9,24 @@ from torch import Tensor
 
 from aureole.core import Graph, InputError, Region, Rings, Spec
 from aureole.core.scene import check_image
+from aureole.neighborhood.objective import OBJECTIVES
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Maximise `weights @ radii` over the radii for which the spec holds on the whole ringed neighborhood.
+    """Maximise an objective of the radii over all radii for which the specs hold on the whole ringed neighborhood.
 
-    graph:   the network
-    image:   float64 in [0,1], shape (channels, height, width)
-    rings:   the rings around the perturbed object
-    spec:    what must survive
-    weights: one weight >= 0 per ring (float64)
-    delta:   a ring is maximal when growing its radius by delta (pixel units) breaks the spec
-    cap:     the largest radius worth having: the width of the pixel range [0,1]
+    graph:     the network
+    image:     float64 in [0,1], shape (channels, height, width)
+    rings:     the rings (or bands of rings) around the perturbed objects
+    spec:      what must survive
+    weights:   one weight >= 0 per ring (float64)
+    delta:     a ring is maximal when growing its radius by delta (pixel units) breaks a spec
+    cap:       the largest radius worth having, one number or one per ring; 1 is the width of the pixel range [0,1]
+    floor:     the smallest radius that an answer may have, one number or one per ring. The search starts there; where
+               the floors themselves fail or are not proved, there is no answer, and the result says so.
+    objective: a name from `OBJECTIVES`: `sum`, `log` or `min`
+    also:      further specs that must hold as well (several targets)
     """
 
     graph: Graph
@@ -29,7 +35,10 @@ class Problem:
     spec: Spec
     weights: Float[Tensor, "rings"]
     delta: float = 1e-3
-    cap: float = 1.0
+    cap: float | Float[Tensor, "_"] = 1.0
+    floor: float | Float[Tensor, "_"] = 0.0
+    objective: str = "sum"
+    also: tuple[Spec, ...] = ()
 
     def __post_init__(self) -> None:
         check_image(self.image)
@@ -44,38 +53,93 @@ class Problem:
             raise InputError("weights must be finite, >= 0 and not all zero")
         if not 0 < self.delta < 1:
             raise InputError(f"delta is {self.delta:g}; pass a step in pixel units between 0 and 1")
-        margin = float(self.spec.margin(self.graph.replay(self.image)))
-        if not margin > 0:
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective {self.objective!r} is unknown; pass one of {', '.join(OBJECTIVES)}")
+        self._check_limits()
+        scores = self.graph.replay(self.image)
+        for spec in self.specs:
+            margin = float(spec.margin(scores))
+            if not margin > 0:
+                which = "the spec" if len(self.specs) == 1 else f"the spec {spec}"
+                raise InputError(
+                    f"{which} already fails on the clean image (margin {margin:.4g}): the network does not predict "
+                    "the target there; choose another target, image or k"
+                )
+
+    def _check_limits(self) -> None:
+        for name, limits in (("floor", self.floors), ("cap", self.caps)):
+            if not bool(((limits >= 0) & (limits <= 1)).all()):
+                raise InputError(f"the {name} of a ring is outside [0,1] (or NaN); pass radii in pixel units")
+        crossed = (self.floors > self.caps).nonzero().flatten().tolist()
+        if crossed:
+            ring = crossed[0]
             raise InputError(
-                f"the spec already fails on the clean image (margin {margin:.4g}): the network does not predict "
-                "the target there; choose another target, image or k"
+                f"the floor {float(self.floors[ring]):g} of ring {ring} is above its cap {float(self.caps[ring]):g}; "
+                "pass floors <= caps"
             )
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """All that must survive."""
+        return (self.spec, *self.also)
+
+    @cached_property
+    def caps(self) -> Float[Tensor, "rings"]:
+        """The largest radius of each ring (float64)."""
+        return self._per_ring("cap", self.cap)
+
+    @cached_property
+    def floors(self) -> Float[Tensor, "rings"]:
+        """The smallest radius of each ring (float64)."""
+        return self._per_ring("floor", self.floor)
+
+    def _per_ring(self, name: str, given: float | Tensor) -> Tensor:
+        values = torch.as_tensor(given, dtype=torch.float64, device=self.weights.device)
+        if values.ndim and values.shape != self.weights.shape:
+            raise InputError(f"{values.numel()} {name}s for {len(self.rings)} rings; give one number, or one per ring")
+        return values.expand(len(self.rings)).clone()
+
+    def within(self, radii: Float[Tensor, "rings"]) -> Float[Tensor, "rings"]:
+        """The radii moved between the floors and the caps."""
+        return torch.minimum(torch.maximum(radii, self.floors.to(radii)), self.caps.to(radii))
 
     def region(self, radii: Float[Tensor, "rings"]) -> Region:
         """The ringed neighborhood N(radii)."""
         return Region.ringed(self.image, self.rings, radii)
 
+    def margin(self, scores: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+        """The smallest margin of all specs: positive when every one holds. Differentiable."""
+        return torch.stack([spec.margin(scores) for spec in self.specs]).amin(0)
+
+    def value(self, radii: Float[Tensor, "*batch rings"]) -> Float[Tensor, "*batch"]:
+        """The objective, in pixel units and never negative; differentiable, in the dtype of `radii`."""
+        return OBJECTIVES[self.objective](radii, self.weights)
+
     def size(self, radii: Float[Tensor, "rings"]) -> float:
-        """The weighted sum of the radii."""
-        return float(self.weights @ radii)
+        """The objective as a number (float64): what a result reports as its size."""
+        return float(self.value(radii.to(torch.float64)))
 
 
 WEIGHTS = ("uniform", "object", "near", "far", "pixels")
 
 
 def named_weights(name: str, rings: Rings) -> Float[Tensor, "rings"]:
-    """Weights by name: all 1; the object's ring alone; falling or rising with distance; ring sizes (mean 1)."""
-    count = len(rings)
-    distance = torch.arange(count, dtype=torch.float64)
+    """Weights by name, one per ring or band.
+
+    uniform: all 1; object: the object's ring alone; near, far: falling or rising with the distance to the object (a
+    band's is the middle of its rings); pixels: how many pixels there are, 1 on average.
+    """
+    first, last = torch.tensor(rings.distances, dtype=torch.float64).unbind(1)
+    distance = (first + last) / 2
     match name:
         case "uniform":
-            return torch.ones(count, dtype=torch.float64)
+            return torch.ones_like(distance)
         case "object":
-            return (distance == 0).to(torch.float64)
+            return (first == 0).to(torch.float64)
         case "near":
             return 1 / (1 + distance)
         case "far":
-            return (1 + distance) / count
+            return (1 + distance) / (1 + distance[-1])
         case "pixels":
             pixels = torch.tensor(rings.pixels, dtype=torch.float64)
             return pixels / pixels.mean()

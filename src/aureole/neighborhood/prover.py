@@ -11,7 +11,7 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Region, Verdict, Why
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
-from aureole.verify import COMPLETE, Portfolio, prove
+from aureole.verify import COMPLETE, Portfolio, prove, prove_all
 
 Progress = Callable[[float, float], None]
 """Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
@@ -41,21 +41,14 @@ class Prover:
 
     @property
     def size(self) -> float:
-        """The size of the best proved radii."""
-        return self.problem.size(self.radii)
+        """The size of the best proved radii; 0 before the first proof, whatever the objective says of radii of 0."""
+        return 0.0 if self._best is None else self.problem.size(self.radii)
 
     def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)
         earlier = self._recall(region)
-        answer = earlier or prove(
-            self.problem.graph,
-            region,
-            self.problem.spec,
-            portfolio,
-            budget=self.budget.at_most(self.query_seconds),
-            seed=self.seed,
-        )
+        answer = earlier or self._ask(region, portfolio)
         if answer.why is Why.INTERRUPTED:  # `prove` returns what it knows; the search over radii ends here
             raise KeyboardInterrupt
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
@@ -69,8 +62,21 @@ class Prover:
             self._on_progress(self.budget.spent, self.size)
         return answer
 
+    def _ask(self, region: Region, portfolio: Portfolio) -> Answer:
+        """Several specs are asked together, and given as much time as they would have alone."""
+        graph, specs = self.problem.graph, self.problem.specs
+        budget = self.budget.at_most(self.query_seconds * len(specs))
+        if len(specs) == 1:
+            return prove(graph, region, specs[0], portfolio, budget=budget, seed=self.seed)
+        return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed)
+
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
-        """Whether radii are larger than the best so far: in size, or, at the same size, in a ring of weight 0."""
+        """Whether radii are larger than the best so far: in size, or, at the same size, in some ring.
+
+        Radii below a floor are no answer.
+        """
+        if not bool((radii >= self.problem.floors).all()):
+            return False
         size = self.problem.size(radii)
         wider = size >= self.size and bool((radii >= self.radii).all() and (radii > self.radii).any())
         return self._best is None or size > self.size or wider
@@ -84,7 +90,7 @@ class Prover:
     def grown(self, ring: int) -> Float[Tensor, "rings"]:
         """The best radii with one ring grown by delta (at most to its cap)."""
         radii = self.radii.clone()
-        radii[ring] = min(float(radii[ring]) + self.problem.delta, self.problem.cap)
+        radii[ring] = min(float(radii[ring]) + self.problem.delta, float(self.problem.caps[ring]))
         return radii
 
     def finish(self, *, look: bool) -> Neighborhood:
@@ -92,7 +98,7 @@ class Prover:
         problem, best = self.problem, self._best
         weakest, margin = self._weakest()
         witnesses: dict[int, Tensor] = {}
-        capped = tuple(d for d in range(len(problem.rings)) if float(self.radii[d]) >= problem.cap)
+        capped = tuple((self.radii >= problem.caps).nonzero().flatten().tolist())
         if look:
             for ring in range(len(problem.rings)):
                 answer = None if ring in capped else self._recall(problem.region(self.grown(ring)))
@@ -126,13 +132,14 @@ class Prover:
             return None, None
         region = self.problem.region(self.radii)
         attack = SmoothPgd(steps=30, restarts=8)
-        found = attack(
-            self.problem.graph, region, self.problem.spec, generator=torch.Generator().manual_seed(self.seed)
-        )
         image, margin = self._best.weakest, self._best.margin_seen
-        attacked = float(self.problem.spec.margin(self.problem.graph.replay(found.images[0])))
-        if margin is None or attacked < margin:
-            image, margin = found.images[0], attacked
+        for spec in self.problem.specs:
+            generator = torch.Generator().manual_seed(self.seed)
+            found = attack(self.problem.graph, region, spec, generator=generator)
+            attacked = float(self.problem.margin(self.problem.graph.replay(found.images[0])))
+            if margin is None or attacked < margin:
+                image, margin = found.images[0], attacked
+        assert margin is not None  # there is at least one spec
         if margin <= 0:
             raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
         return image, margin

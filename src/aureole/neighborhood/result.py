@@ -14,10 +14,11 @@ from aureole.core import Verdict
 class Neighborhood:
     """What `maximize` found.
 
-    verdict:      ROBUST when the radii are proved; UNKNOWN when the budget ended before the first proof (radii 0)
+    verdict:      ROBUST when the radii are proved; UNKNOWN when the budget ended before the first proof (radii 0);
+                  VULNERABLE when the floors asked for let an image fail (radii 0; `weakest` is that image)
     radii:        one per ring, pixel units, float64
     ring_pixels:  how many pixels each ring has
-    size:         weights @ radii
+    size:         the objective's value, in pixel units: for `sum`, weights @ radii
     proof:        which stage proved the radii (`bounds`, `milp`)
     margin_bound: the proved lower bound of the margin over the region, in score units
     witnesses:    ring -> an image of N(radii + delta in that ring) on which the spec fails (replayed)
@@ -29,6 +30,10 @@ class Neighborhood:
     calls:        prover calls by verdict and stage, e.g. {"ROBUST by bounds": 12}
     timeline:     (seconds, size) of every improvement
     interrupted:  whether Ctrl-C ended the search
+    detail:       one line for people when nothing was proved for a reason that they can mend
+    bands:        the first and the last distance of each ring, when rings are bands (`Rings.banded`)
+    prices:       by how much the proved margin falls per unit of each ring's radius, in score units per pixel unit;
+                  None when not computed
     """
 
     verdict: Verdict
@@ -49,6 +54,9 @@ class Neighborhood:
     timeline: tuple[tuple[float, float], ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
+    detail: str = ""
+    bands: tuple[tuple[int, int], ...] | None = None
+    prices: Float[Tensor, "rings"] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The result as plain numbers and words, for JSON."""
@@ -70,4 +78,7 @@ class Neighborhood:
             "calls": dict(self.calls),
             "timeline": [list(point) for point in self.timeline],
             "interrupted": self.interrupted,
+            "detail": self.detail,
+            "bands": None if self.bands is None else [list(band) for band in self.bands],
+            "prices": None if self.prices is None else self.prices.tolist(),
         }

@@ -1,6 +1,6 @@
 """The bar chart: one radius per ring, with the step that breaks each ring."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from aureole.report import style
 from aureole.report.panels import log_ticks, radius_colours, radius_norm
+from aureole.report.words import band_names
 
 _WIDE = 10.0  # from this ratio of largest to smallest positive radius on, the axis is logarithmic
 
@@ -21,12 +22,14 @@ def ring_bars(
     broken: Collection[int],
     capped: Collection[int],
     open_rings: Collection[int],
+    bands: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """One bar per ring in the colours of the ring map.
 
     broken:     rings with a witness: the bracket [radius, radius + delta] is drawn
     capped:     rings at the largest radius worth having
     open_rings: rings that nobody has shown to be at their limit; told in words when they are most of the rings
+    bands:      the first and the last ring of each bar, when bars stand for bands of rings
     """
     rings = np.arange(len(radii))
     floor = _scale(axes, radii, delta, bool(set(broken) & set(np.flatnonzero(radii == 0).tolist())))
@@ -46,16 +49,21 @@ def ring_bars(
         axes.annotate("▲", (ring, min(heights[ring], top)), ha="center", va="bottom", fontsize=8, color=style.INK)
     for ring in () if _mostly(open_rings, radii) else sorted(open_rings):
         axes.annotate("?", (ring, heights[ring]), ha="center", va="bottom", fontsize=9, color=style.INK)
-    axes.set_xlim(-0.8, len(radii) - 0.2)
-    axes.set_xlabel("ring: distance from the object in pixels (ring 0 is the object itself)", fontsize=9)
     axes.set_ylabel("radius: allowed change of a pixel\n(0 = none, 1 = black to white)", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=25, steps=[1, 2, 5, 10], integer=True))
-    axes.tick_params(labelsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6, zorder=0)
-    axes.set_axisbelow(True)
-    _legend(axes, radii, delta, broken, capped, open_rings)
+    ring_axis(axes, len(radii), bands)
+    style.plot_frame(axes)
+    _legend(axes, radii, delta, broken, capped, open_rings, "rings" if bands is None else "bands")
+
+
+def ring_axis(axes: Axes, count: int, bands: Sequence[Sequence[int]] | None) -> None:
+    """The horizontal axis of a chart with one bar per ring or band, named in words."""
+    axes.set_xlim(-0.8, count - 0.2)
+    if bands is None:
+        axes.set_xlabel("ring: distance from the object in pixels (ring 0 is the object itself)", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=25, steps=[1, 2, 5, 10], integer=True))
+    else:
+        axes.set_xlabel("band of rings (ring d: the pixels at distance d from the object)", fontsize=9)
+        axes.set_xticks(range(count), labels=band_names(bands))
 
 
 _ZERO_STUB = 0.75  # of the log axis's floor: the top of the little block that stands for radius 0
@@ -105,6 +113,7 @@ def _legend(
     broken: Collection[int],
     capped: Collection[int],
     open_rings: Collection[int],
+    what: str,
 ) -> None:
     handles: list[Line2D | Patch] = []
     if broken:
@@ -114,12 +123,11 @@ def _legend(
                    label=f"limit: {delta:g} more lets an image fail")
         )  # fmt: skip
     if capped:
-        handles.append(
-            Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label="any change is allowed")
-        )
+        label = "any change is allowed" if all(radii[d] >= 1 for d in capped) else "at the largest radius asked for"
+        handles.append(Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label=label))
     if _mostly(open_rings, radii):
         count = f"{len(open_rings)} of {len(radii)}" if len(open_rings) < len(radii) else f"all {len(radii)}"
-        label = f"{count} rings might still grow: the search ended before it could tell"
+        label = f"{count} {what} might still grow: the search ended before it could tell"
         handles.append(Line2D([], [], linewidth=0, label=label))
     elif open_rings:
         handles.append(

@@ -1,10 +1,9 @@
 """A record's picture: one page per run, as PNG and SVG."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,23 +17,26 @@ from aureole.core.files import write_bytes
 from aureole.core.record import ARRAYS_NAME, JSON_NAME, Array, Record, read_record
 from aureole.report import panels, style, words
 from aureole.report.bars import ring_bars
+from aureole.report.prices import price_bars
 
 _MARGIN = 0.5  # inches, as all lengths here
 _HEADER = 1.85
+_BETWEEN = 0.9  # from one chart to the next
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Where things stand on a page: square panels of one size at `lefts`, a chart of this height below (0: none)."""
+    """Where things stand on a page: square panels of one size at `lefts`, charts of these heights below."""
 
     width: float
     height: float
     panel: float
     lefts: tuple[float, ...]
-    chart: float = 0.0
+    charts: tuple[float, ...] = ()
 
 
-_NEIGHBORHOOD = _Shape(13.2, 8.4, 2.55, (0.5, 3.35, 6.75, 9.6), chart=2.55)
+_NEIGHBORHOOD = _Shape(13.2, 8.4, 2.55, (0.5, 3.35, 6.75, 9.6), charts=(2.55,))
+_PRICED = replace(_NEIGHBORHOOD, height=10.7, charts=(2.55, 1.4))
 _PROVE = _Shape(12.6, 6.0, 3.4, (0.5, 4.3, 8.1))
 
 
@@ -82,34 +84,48 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
 
 def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figure:
     config, result = record.config, record.result
-    figure, row, chart = _page(record, _NEIGHBORHOOD)
+    prices, bands = result.get("prices"), result.get("bands")
+    figure, row, charts = _page(record, _NEIGHBORHOOD if prices is None else _PRICED)
     image, mask, radii = arrays[Array.IMAGE], arrays[Array.MASK].astype(bool), arrays[Array.RADII]
     target = arrays[Array.TARGET_MASK].astype(bool) if Array.TARGET_MASK in arrays else None
 
-    panels.outlined(row[0], image, target, mask, _names(config))
+    panels.outlined(row[0], image, target, mask, words.names(config))
     style.heading(row[0], "Image", record.image["name"])
     panels.ring_map(figure, row[1], arrays[Array.RING_INDEX], radii, mask, target)
     style.heading(row[1], "Allowed change", "radius of each pixel, log scale")
     _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
+    if result["verdict"] == "VULNERABLE" and Array.WEAKEST in arrays:
+        style.heading(row[2], "Witness", "an image within the smallest radii asked for")
 
-    assert chart is not None
+    what = "ring" if bands is None else "band"
     ring_bars(
-        chart,
+        charts[0],
         radii,
         config["delta"],
         broken=result["witness_rings"],
         capped=result["capped"],
         open_rings=result["open_rings"] or [],
+        bands=bands,
     )
-    chart.set_title("Radius per ring", loc="left", fontsize=11, fontweight="bold", color=style.INK)
+    _title(charts[0], f"Radius per {what}")
+    if prices is not None:
+        price_bars(charts[1], np.array(prices), bands)
+        _title(
+            charts[1], f"Price per {what}: why a radius is small", "a costly radius uses up margin that the others need"
+        )
     return figure
+
+
+def _title(chart: Axes, title: str, note: str = "") -> None:
+    chart.set_title(title, loc="left", fontsize=11, fontweight="bold", color=style.INK)
+    chart.set_title(note, loc="right", fontsize=9, color=style.FAINT)
 
 
 def _prove_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figure:
     figure, row, _ = _page(record, _PROVE)
     image = arrays[Array.IMAGE]
     mask = arrays[Array.MASK].astype(bool) if Array.MASK in arrays else None
-    panels.outlined(row[0], image, None, mask, _names(record.config))
+    panels.outlined(row[0], image, None, mask, words.names(record.config))
     style.heading(row[0], "Image", record.image["name"])
     if Array.WITNESS in arrays:
         _pair(figure, row[1], row[2], image, arrays[Array.WITNESS])
@@ -119,8 +135,8 @@ def _prove_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _page(record: Record, shape: _Shape) -> tuple[Figure, list[Axes], Axes | None]:
-    """An empty page with its sentence: a row of square panels, and a chart under it when the shape has one."""
+def _page(record: Record, shape: _Shape) -> tuple[Figure, list[Axes], list[Axes]]:
+    """An empty page with its sentence: a row of square panels, and charts under it when the shape has some."""
     width, height = shape.width, shape.height
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)  # a canvas of its own: no global state, no display needed
@@ -129,11 +145,11 @@ def _page(record: Record, shape: _Shape) -> tuple[Figure, list[Axes], Axes | Non
     row = [
         figure.add_axes((x / width, bottom / height, shape.panel / width, shape.panel / height)) for x in shape.lefts
     ]
-    if not shape.chart:
-        return figure, row, None
-    left = _MARGIN + 0.65
-    box = (left / width, 0.6 / height, (width - left - _MARGIN) / width, shape.chart / height)
-    return figure, row, figure.add_axes(box)
+    left, charts, base = _MARGIN + 0.65, [], 0.6
+    for tall in reversed(shape.charts):
+        charts.append(figure.add_axes((left / width, base / height, (width - left - _MARGIN) / width, tall / height)))
+        base += tall + _BETWEEN
+    return figure, row, charts[::-1]
 
 
 def _header(figure: Figure, record: Record, shape: _Shape) -> None:
@@ -154,13 +170,7 @@ def _header(figure: Figure, record: Record, shape: _Shape) -> None:
         left, (top + 0.15) / shape.height, words.sentence(record), fontsize=14, va="top", fontweight="bold",
         color=style.INK, linespacing=1.25,
     )  # fmt: skip
-    figure.text(left, (top - 0.6) / shape.height, words.facts(record), fontsize=10, va="center", color=style.FAINT)
-
-
-def _names(config: Mapping[str, Any]) -> tuple[str, str]:
-    target = f"target: label {config['target']}"
-    label = config.get("object")
-    return target, "perturbed object" + ("" if label is None else f": label {label}")
+    figure.text(left, (top - 0.5) / shape.height, words.facts(record), fontsize=10, va="top", color=style.FAINT)
 
 
 def _weakest(

@@ -3,11 +3,11 @@
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LogNorm
+from matplotlib.colors import Colormap, LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from aureole.report import style
 
@@ -83,6 +83,21 @@ def log_ticks(axis, norm: LogNorm) -> None:  # type: ignore[no-untyped-def]  # m
     axis.set_tick_params(labelsize=8, length=2)
 
 
+def log_axis_with_zero(axes: Axes, norm: LogNorm) -> float:
+    """A logarithmic vertical axis with a line for 0 below everything; returns the height that stands for 0."""
+    assert norm.vmin is not None and norm.vmax is not None
+    foot = norm.vmin / 2
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis, norm)
+    axes.set_ylim(foot / 1.3, norm.vmax * 1.3)
+    ticks = axes.yaxis.get_major_locator().tick_values(norm.vmin, norm.vmax)
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if norm.vmin * 0.999 <= tick <= norm.vmax * 1.3]))
+    axes.axhline(foot, color=style.ZERO, linewidth=0.8, zorder=1)
+    axes.annotate("0", (0, foot), (-4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                  va="center", fontsize=8)  # fmt: skip
+    return foot
+
+
 def difference(figure: Figure, axes: Axes, image: np.ndarray, other: np.ndarray) -> None:
     """The change from `image` to `other` in colours symmetrical around no change."""
     change = style.largest_channel(other - image)
@@ -90,14 +105,29 @@ def difference(figure: Figure, axes: Axes, image: np.ndarray, other: np.ndarray)
     picture = axes.imshow(change, cmap=style.SIGNED, norm=norm, interpolation="none")
     style.frame(axes)
     bar = figure.colorbar(picture, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
-    top = float(norm.vmax or 1.0)
-    middle = float(getattr(norm, "linthresh", top / 2))
-    bar.set_ticks(
-        [-top, -middle, 0.0, middle, top],
-        labels=[f"{v:+.2g}" for v in (-top, -middle)] + ["0"] + [f"{v:+.2g}" for v in (middle, top)],
-    )
+    ticks = signed_ticks(norm)
+    bar.set_ticks(ticks, labels=[f"{tick:+.2g}" if tick else "0" for tick in ticks])
+    if isinstance(norm, SymLogNorm):
+        near = f"±{norm.linthresh:.2g}"
+        axes.annotate(
+            f"colours: even steps up to {near},\nbeyond it each step multiplies (log scale)",
+            (0, 0), (0, -4), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=8.5,
+            color=style.FAINT,
+        )  # fmt: skip
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.tick_params(labelsize=8, length=2)
+
+
+def signed_ticks(norm: Normalize) -> list[float]:
+    """Ticks of a scale from `style.signed_norm`: where it is logarithmic, its powers of ten show that it is."""
+    top = float(norm.vmax or 1.0)
+    if not isinstance(norm, SymLogNorm):
+        return [-top, -top / 2, 0.0, top / 2, top]
+    near = float(norm.linthresh)
+    powers = [10.0**p for p in range(-12, 2)]
+    between = [p for p in powers if 1.6 * near < p < top / 1.6]  # closer ones would touch the labels of the two ends
+    upper = [near, *between, top]
+    return [*(-t for t in reversed(upper)), 0.0, *upper]
 
 
 def below(axes: Axes, handles: list) -> None:

@@ -16,6 +16,7 @@ OBJECT = "#56B4E9"
 ZERO = "#C9C9C9"
 INK = "#222222"
 FAINT = "#6B6B6B"
+PRICE = "#A88FB5"
 VERDICTS = {"ROBUST": "#009E73", "VULNERABLE": "#D55E00", "UNKNOWN": "#6B6B6B"}
 RADII = "viridis"
 SIGNED = "PuOr_r"
@@ -36,6 +37,15 @@ def frame(axes: Axes) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color="#999999", linewidth=0.6)
+
+
+def plot_frame(axes: Axes) -> None:
+    """Faint horizontal lines behind the bars or curves, and no box around them."""
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
 
 
 def heading(axes: Axes, title: str, note: str = "") -> None:

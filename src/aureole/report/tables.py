@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from aureole.core.record import Record
 from aureole.report.style import number
+from aureole.report.words import labels
 
 COLUMNS = ("network", "scene", "target", "object", "size", "min", "max", "maximal", "time")
 
@@ -16,12 +17,11 @@ def rows(records: Iterable[Record]) -> list[tuple[str, ...]]:
 def _row(record: Record) -> tuple[str, ...]:
     config, result = record.config, record.result
     proved = result["verdict"] == "ROBUST"
-    label = config.get("object")
     return (
         str(record.network["name"]),
         str(record.image["name"]),
-        str(config["target"]),
-        "–" if label is None else str(label),
+        labels(config["target"]) or "–",
+        labels(config.get("object")) or "–",
         number(result["size"]) if proved else "not proved",
         number(min(result["radii"]), 2),
         number(max(result["radii"]), 2),

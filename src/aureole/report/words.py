@@ -1,6 +1,6 @@
 """What a picture says in words: one sentence and one line of facts, from the record alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aureole.core.record import Record
@@ -19,16 +19,71 @@ def facts(record: Record) -> str:
 
 def survives(config: dict[str, Any], negated: bool = False) -> str:
     """The spec in words: the target stays among (or drops out of) the k highest scores."""
-    target, k = config["target"], config["k"]
+    target, k = label_names(config["target"]), config["k"]
+    if isinstance(config["target"], list):
+        return f"{target} {'do not all stay' if negated else 'all stay'} among the {k} highest scores"
     if k == 1:
-        return f"label {target} {'loses' if negated else 'keeps'} the highest score"
-    return f"label {target} {'drops out of' if negated else 'stays among'} the {k} highest scores"
+        return f"{target} {'loses' if negated else 'keeps'} the highest score"
+    return f"{target} {'drops out of' if negated else 'stays among'} the {k} highest scores"
 
 
 def the_object(config: dict[str, Any]) -> str:
-    """The perturbed object's name."""
+    """The perturbed object's name, or the objects' names."""
     label = config.get("object")
-    return "the object" if label is None else f"object {label}"
+    if label is None:
+        return "the object"
+    return f"object{'s' if isinstance(label, list) else ''} {labels(label)}"
+
+
+def labels(given: int | Sequence[int] | None) -> str:
+    """`4`, or `4 and 7`; empty for none."""
+    if given is None:
+        return ""
+    *first, last = [str(n) for n in ([given] if isinstance(given, int) else given)]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def label_names(given: int | Sequence[int]) -> str:
+    """`label 4`, or `labels 4 and 7`."""
+    return f"label{'' if isinstance(given, int) else 's'} {labels(given)}"
+
+
+def names(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The targets and the perturbed objects in the legend of a picture."""
+    one = not isinstance(config["target"], list)
+    target = ("target: " if one else "targets: ") + label_names(config["target"])
+    label = config.get("object")
+    if label is None:
+        return target, "perturbed object"
+    return target, f"perturbed object{'s' if isinstance(label, list) else ''}: {label_names(label)}"
+
+
+def band_names(bands: Sequence[Sequence[int]]) -> list[str]:
+    """What each band covers: `object`, `rings 1-3`, `ring 4`, …"""
+    return [_band(int(first), int(last)) for first, last in bands]
+
+
+def _band(first: int, last: int) -> str:
+    if last == 0:
+        return "object"
+    name = f"ring {first}" if first == last else f"rings {first}-{last}"
+    return f"object and {_band(1, last)}" if first == 0 else name
+
+
+def size(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The size and what it means, for the objective that was asked for."""
+    count = len(result["radii"])
+    what = f"{count} radii" if count > 1 else "1 radius"
+    if result.get("bands"):
+        what += f", one per band ({config['weights']} weights)"
+    else:
+        what += f" ({config['weights']} weights)"
+    meaning = {
+        "sum": f"weighted sum of {what}",
+        "log": f"weighted geometric mean of {what}",
+        "min": f"least radius per weight of {what}",
+    }[config["objective"]]
+    return f"{number(result['size'], 4)} = {meaning}"
 
 
 def spans(rings: Sequence[int]) -> str:
@@ -45,6 +100,9 @@ def spans(rings: Sequence[int]) -> str:
 def _neighborhood_sentence(record: Record) -> str:
     config, result = record.config, record.result
     network = record.network["name"]
+    if result["verdict"] == "VULNERABLE":
+        where = f"within the smallest radii asked for around {the_object(config)}"
+        return f"In network {network}, {survives(config, negated=True)}\nfor an image found {where}"
     if result["verdict"] != "ROBUST":
         return f"No neighborhood of {the_object(config)} was proved for {network} in the time given"
     where = f"within these radii around {the_object(config)}"
@@ -53,25 +111,42 @@ def _neighborhood_sentence(record: Record) -> str:
 
 def _neighborhood_facts(record: Record) -> str:
     config, result = record.config, record.result
-    radii = result["radii"]
     parts = [
-        f"size {number(result['size'])} = weighted sum of {len(radii)} radii ({config['weights']} weights)",
+        f"size {size(result, config)}",
         f"method {config['method']}",
         _maximal(result, config["delta"]),
         f"{result['seconds']:.1f} s",
     ]
     if result["upper_bound"] is not None:
         parts.insert(1, f"at most {number(result['upper_bound'])} is possible")
-    return "   ·   ".join(part for part in parts if part)
+    return _lines(parts)
+
+
+def _lines(parts: Sequence[str]) -> str:
+    """The parts on one line, or on two where they would run off the page."""
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}   ·   {part}" if lines[-1] else part
+        if part and len(joined) <= _LONGEST:
+            lines[-1] = joined
+        elif part:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+_LONGEST = 155  # characters of a line of facts
 
 
 def _maximal(result: dict[str, Any], delta: float) -> str:
     if result["maximal"] is None:
         return ""
     if result["maximal"]:
-        return f"maximal: no ring can grow by {delta:g}"
+        return f"maximal: no {'band' if result.get('bands') else 'ring'} can grow by {delta:g}"
     rings = result["open_rings"] or []
-    which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
+    if result.get("bands"):
+        which = f"{len(rings)} of {len(result['radii'])} bands"
+    else:
+        which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
     return f"{which} might still grow by {delta:g}"
 
 

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.bounds import Choices, choice_bounds, relax
-from aureole.core import Why
 from aureole.verify.query import Known, Query
-from aureole.verify.stages import Stage
+from aureole.verify.stages import Stage, judge
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Choose(Stage):
         order, left = query.spec.order, known.left(query)
         if comb(len(left), order) > self.most_sets:
             return known
-        sets = known.open_sets or tuple(itertools.combinations(left.tolist(), order))
+        sets = tuple(known.open_mixes(query)) or tuple(itertools.combinations(left.tolist(), order))
         mixed = self._mixed(query, known, query.rows[torch.tensor(sets)])
         if mixed is None:
             return known
@@ -45,14 +44,15 @@ class Choose(Stage):
             values[i] = self._raised(query, known, rows[i], values[i])
             if values[i] <= query.slack:  # one set that may fail leaves the question open, whatever the others do
                 break
-        still = tuple(s for s, value in zip(sets, values.tolist(), strict=True) if value <= query.slack)
-        if not still:
+        if known.mixes is not None:
+            for i, value in enumerate(values.tolist()):
+                mix = known.mixes[sets[i]]
+                known = known.mixed(sets[i], replace(mix, value=max(mix.value, value)))
+        elif bool((values > query.slack).all()):
             proved = known.lower[known.lower > query.slack]
             together = min([float(values.min()), *proved.tolist()])
-            return replace(
-                known, open_sets=still, together=max(together, known.together or together), proved=Why.BOUNDS
-            )
-        return replace(known, open_sets=still)
+            known = replace(known, together=max(together, known.together or together))
+        return judge(query, known)
 
     def _raised(self, query: Query, known: Known, row: Float[Tensor, "classes"], value: Float[Tensor, ""]) -> Tensor:
         """The bound of a row after as many choices as it takes."""

@@ -6,12 +6,12 @@ is dropped, and a maximum that rows want only low (or only high) gets only that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
@@ -23,11 +23,10 @@ from aureole.verify.solver import Program
 
 
 @dataclass(frozen=True, eq=False)
-class Encoding:
-    """A program and the way back from its solution to an image."""
+class Pixels:
+    """Which pixel each of a program's first variables moves, from the region's middle (-1 and 1 are its limits)."""
 
-    program: Program
-    pixels: np.ndarray  # which pixel each of the first variables moves
+    moved: np.ndarray
     middle: np.ndarray
     radius: np.ndarray
     shape: tuple[int, ...]
@@ -35,8 +34,103 @@ class Encoding:
     def image(self, solution: np.ndarray) -> Float[Tensor, "*shape"]:
         """The image of a solution, inside the region up to rounding (clip it)."""
         flat = self.middle.copy()
-        flat[self.pixels] += self.radius[self.pixels] * solution[: len(self.pixels)]
+        flat[self.moved] += self.radius[self.moved] * solution[: len(self.moved)]
         return torch.from_numpy(flat.reshape(self.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A program and the way back from its solution to an image."""
+
+    program: Program
+    pixels: Pixels
+
+    def image(self, solution: np.ndarray) -> Float[Tensor, "*shape"]:
+        """The image of a solution, inside the region up to rounding (clip it)."""
+        return self.pixels.image(solution)
+
+
+@dataclass(frozen=True, eq=False)
+class Triangle:
+    """A relu that has no choice variable: y between relu(z) and a chord, z = values @ variables[columns] + constant."""
+
+    y: int
+    columns: np.ndarray
+    values: np.ndarray
+    constant: float
+
+    def facet(
+        self, point: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """The lowest facet at a point as (columns, values, limit), `values @ variables[columns] <= limit`.
+
+        None where it is not lower than y there. With t_i the position of variable i between its end where z is low (0)
+        and where it is high (1), and d_i what z gains from 0 to 1, the concave envelope of relu(z) is the least of
+        sum over I of d_i t_i + (u - sum over I of d_i) t_h: the smallest t first, until d adds up to u = max z.
+        """
+        low, high = lower[self.columns], upper[self.columns]
+        start = np.where(self.values > 0, low, high)
+        gain = np.abs(self.values) * (high - low)
+        top = self.constant + float(np.abs(self.values) @ np.where(self.values > 0, high, -low))
+        moving = gain > TINY
+        if not moving.any() or top <= 0:
+            return None
+        place = np.where(moving, (point[self.columns] - start) / np.where(self.values > 0, 1, -1), 0.0)
+        place = place / np.where(moving, high - low, 1.0)
+        order = np.argsort(place)
+        order = order[moving[order]]
+        before = np.cumsum(gain[order]) - gain[order]
+        share = np.clip(top - before, 0.0, gain[order])  # how much of d_i counts
+        base = max(top - float(gain.sum()), 0.0)
+        if point[self.y] <= base + float(share @ place[order]) + TOLERANCE:
+            return None
+        # share_i t_i = share_i (v_i - start_i) / (end_i - start_i)
+        slopes = share / gain[order] * self.values[order]
+        kept = slopes != 0
+        columns, slopes = self.columns[order][kept], slopes[kept]
+        limit = base - float(slopes @ start[order][kept])
+        return np.append(columns, self.y), np.append(-slopes, 1.0), limit
+
+
+TINY = 1e-12
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """ "How low can a row fall?" as a program; `constant` minus the program's optimum is the answer."""
+
+    encoding: Encoding
+    constant: float
+    triangles: tuple[Triangle, ...] = ()
+
+    def tightened(self, point: np.ndarray) -> "Minimum":
+        """With the facets that hold the triangles' relus lowest at a point of the program's variables, where that helps.
+
+        The facet of relu(z) over the box of the variables in z, not over the interval of z (Tjandraatmadja et al. 2020).
+        """
+        program = self.encoding.program
+        cuts = [cut for triangle in self.triangles if (cut := triangle.facet(point, program.lower, program.upper))]
+        if not cuts:
+            return self
+        starts = np.cumsum([0, *(len(columns) for columns, _, _ in cuts)])
+        rows = csr_matrix(
+            (np.concatenate([v for _, v, _ in cuts]), np.concatenate([c for c, _, _ in cuts]), starts),
+            shape=(len(cuts), program.matrix.shape[1]),
+        )
+        upper = np.append(program.row_upper, [limit for _, _, limit in cuts])
+        program = replace(
+            program, matrix=csr_matrix(vstack([program.matrix, rows])), row_upper=upper,
+            row_lower=np.append(program.row_lower, np.full(len(cuts), -np.inf)),
+        )  # fmt: skip
+        return replace(self, encoding=replace(self.encoding, program=program))
+
+    def priced(self, prices: np.ndarray) -> Program:
+        """The same for the row plus `prices @ (image - middle)`, one price per pixel of the image."""
+        pixels, program = self.encoding.pixels, self.encoding.program
+        objective = program.objective.copy()
+        objective[: len(pixels.moved)] -= (prices * pixels.radius)[pixels.moved]
+        return replace(program, objective=objective)
 
 
 Terms = tuple[np.ndarray, np.ndarray]
@@ -55,6 +149,7 @@ class _Builder:
     columns: list[np.ndarray] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
     row_upper: list[float] = field(default_factory=list)
+    triangles: list[Triangle] = field(default_factory=list)
 
     def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
         first = len(self.lower)
@@ -69,14 +164,14 @@ class _Builder:
         self.values.append(np.concatenate([terms[1], np.fromiter(extra.values(), np.float64, len(extra))]))
         self.row_upper.append(upper)
 
-    def program(self, objective: int) -> Program:
+    def program(self, objective: Terms) -> Program:
         count = len(self.lower)
         starts = np.cumsum([0, *(len(c) for c in self.columns)])
         matrix = csr_matrix(
             (np.concatenate(self.values), np.concatenate(self.columns), starts), shape=(len(self.columns), count)
         )
         goal = np.zeros(count)
-        goal[objective] = 1.0
+        goal[objective[0]] = objective[1]
         upper = np.array(self.row_upper)
         return Program(
             goal, matrix, np.full_like(upper, -np.inf), upper,
@@ -111,20 +206,45 @@ def encode(
     The objective is how far below zero the highest of the chosen rows is; infeasible means the spec holds.
     """
     builder = _Builder()
+    scores, pixels = _network(builder, graph, region, rows, bounds, None)
+    _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
+    depth = np.array([len(builder.lower) - 1])
+    return Encoding(builder.program((depth, np.ones(1))), pixels)
+
+
+def encode_minimum(
+    graph: Graph, region: Region, row: Float[Tensor, "classes"], bounds: Bounds, exact: Mapping[int, np.ndarray]
+) -> Minimum:
+    """How low can `row @ scores` fall in a region of batch 1?
+
+    exact: for relus by position in the graph, which of them are encoded as they are (flat, bool); the others, and
+           every relu of a position that is not named, may lie anywhere in their triangle, which can only lower the answer.
+    """
+    builder = _Builder()
+    scores, pixels = _network(builder, graph, region, row[None], bounds, exact)
+    value = _Expression(csr_matrix(csr_matrix(row[None].numpy()) @ scores.matrix), row[None].numpy() @ scores.constant)
+    program = builder.program(value.terms(0, -1.0))
+    return Minimum(Encoding(program, pixels), float(value.constant[0]), tuple(builder.triangles))
+
+
+def _network(
+    builder: _Builder, graph: Graph, region: Region, rows: Tensor, bounds: Bounds,
+    exact: Mapping[int, np.ndarray] | None,
+) -> tuple[_Expression, Pixels]:  # fmt: skip
+    """Everything below the rows: the scores as expressions of variables, of which the pixels come first."""
     pull = pulls(graph, rows, bounds)
     lower, upper = region.lower[0].flatten().numpy(), region.upper[0].flatten().numpy()
     middle, radius = (lower + upper) / 2, (upper - lower) / 2
     touched = np.zeros_like(lower, dtype=bool) if 0 not in pull else pull[0].any.flatten().numpy()
-    pixels = np.flatnonzero(touched & (radius > 0))
-    builder.variables([-1.0] * len(pixels), [1.0] * len(pixels))  # scaled, so that tolerances mean the same everywhere
-    spread = csr_matrix((radius[pixels], (pixels, np.arange(len(pixels)))), shape=(len(lower), len(pixels)))
+    moved = np.flatnonzero(touched & (radius > 0))
+    builder.variables([-1.0] * len(moved), [1.0] * len(moved))  # scaled, so that tolerances mean the same everywhere
+    spread = csr_matrix((radius[moved], (moved, np.arange(len(moved)))), shape=(len(lower), len(moved)))
     values = {0: _Expression(spread, middle)}
     for i, node in enumerate(graph.nodes[1:], 1):
         if i in pull:
-            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds)
-    scores = values[len(graph.nodes) - 1]
-    _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
-    return Encoding(builder.program(len(builder.lower) - 1), pixels, middle, radius, region.shape)
+            kept = None if exact is None else exact.get(i, np.zeros(1, dtype=bool))
+            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds, kept)
+    return values[len(graph.nodes) - 1], Pixels(moved, middle, radius, region.shape)
 
 
 def _existence(
@@ -148,8 +268,9 @@ def _existence(
 
 
 def _node(
-    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds
-) -> _Expression:
+    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds,
+    exact: np.ndarray | None,
+) -> _Expression:  # fmt: skip
     shape = graph.nodes[node.inputs[0]].shape
     match node.op:
         case Linear() as op:
@@ -167,11 +288,11 @@ def _node(
             return _Expression(csr_matrix(matrix), args[0].constant + args[1].constant)
         case Relu():
             windows = np.arange(args[0].matrix.shape[0])[None]
-            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]])
+            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]], exact)
         case MaxPool() as op:
             index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
-            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]])
+            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]], None)
     return args[0]  # a reshape keeps the order
 
 
@@ -194,9 +315,13 @@ def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wante
 
 
 def _maxima(
-    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval
-) -> _Expression:
-    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first."""
+    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval,
+    exact: np.ndarray | None,
+) -> _Expression:  # fmt: skip
+    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first.
+
+    Windows that are not `exact` (None: all are) have one input, and get a chord in place of a choice.
+    """
     low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
     high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
@@ -216,7 +341,8 @@ def _maxima(
         elif len(candidates) == 1 and not zero:
             terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
         else:
-            y = _maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
+            maximum = _maximum if exact is None or (exact.size > 1 and exact[out]) else _chord
+            y = maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
             terms[out] = np.array([y]), np.ones(1)
     return _Expression.of(terms, constant, len(builder.lower))
 
@@ -241,6 +367,22 @@ def _maximum(
             others = [float(high[i]) for i in candidates if i != j] + ([0.0] if zero else [])
             gap = max(others) - float(low[j])
             builder.at_most(z.terms(j, -1.0), {y: 1.0, win: gap}, gap + float(z.constant[j]))
+    return y
+
+
+def _chord(
+    builder: _Builder, z: _Expression, candidates: list[int], low: np.ndarray, high: np.ndarray,
+    floor: float, zero: bool, wants_high: bool, wants_low: bool,
+) -> int:  # fmt: skip
+    """One variable y anywhere in the triangle of relu(z_j)."""
+    (j,) = candidates
+    (y,) = builder.variables([floor], [float(high[j])])
+    if wants_low:
+        builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
+    if wants_high:
+        slope = float(high[j] / (high[j] - low[j]))
+        builder.at_most(z.terms(j, -slope), {y: 1.0}, slope * float(z.constant[j] - low[j]))
+        builder.triangles.append(Triangle(y, *z.terms(j), float(z.constant[j])))
     return y
 
 

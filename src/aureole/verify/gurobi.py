@@ -21,13 +21,13 @@ SMALLEST = 1e-13
 """Gurobi drops smaller coefficients without a word."""
 
 
-def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by Gurobi on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
     try:
         with gurobipy.Env(params={"OutputFlag": 0}) as env:
-            return attend(_Search(env, program.without(2 * SMALLEST), seconds), enough)
+            return attend(_Search(env, program.without(2 * SMALLEST), seconds, gap), enough)
     except gurobipy.GurobiError as error:
         return Outcome(Status.FAILED, None, np.inf, _told(error, program))
 
@@ -43,7 +43,7 @@ def _told(error: gurobipy.GurobiError, program: Program) -> str:
 
 
 class _Search:
-    def __init__(self, env: gurobipy.Env, program: Program, seconds: float) -> None:
+    def __init__(self, env: gurobipy.Env, program: Program, seconds: float, gap: float) -> None:
         self._model = model = gurobipy.Model(env=env)
         options: dict[str, float] = {
             "TimeLimit": seconds,
@@ -52,7 +52,7 @@ class _Search:
             "IntFeasTol": FEASIBILITY,
             "OptimalityTol": FEASIBILITY,
             "MIPGap": 0.0,
-            "MIPGapAbs": 0.0,
+            "MIPGapAbs": gap,
         }
         for name, value in options.items():
             model.setParam(name, value)
@@ -85,5 +85,5 @@ class _Search:
         best = None
         if status is not Status.INFEASIBLE and model.SolCount > 0:
             best = np.array(self._variables.X)
-        bound = float(model.ObjBound) if model.IsMIP else np.inf
+        bound = float(model.ObjBound) if model.IsMIP or status is Status.SOLUTION else np.inf
         return Outcome(status, best, bound)

@@ -16,16 +16,16 @@ SMALLEST = 1e-12
 """The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
-def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by HiGHS on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds), enough)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float) -> None:
-        self.program, self.seconds = program, seconds
+    def __init__(self, program: Program, seconds: float, gap: float) -> None:
+        self.program, self.seconds, self.gap = program, seconds, gap
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -33,7 +33,7 @@ class _Search:
 
     def run(self, report: Callable[[np.ndarray], None]) -> Outcome:
         highs = highspy.Highs()
-        for name, value in _options(self.seconds).items():
+        for name, value in _options(self.seconds, self.gap).items():
             if highs.setOptionValue(name, value) != highspy.HighsStatus.kOk:
                 raise RuntimeError(f"this version of HiGHS does not take {name} = {value}")
         if highs.passModel(_model(self.program)) == highspy.HighsStatus.kError:
@@ -65,10 +65,14 @@ class _Search:
         }.get(highs.getModelStatus(), Status.FAILED)
         if status is Status.INFEASIBLE:  # HiGHS leaves a vector behind here too
             solution = None
-        return Outcome(status, solution, float(info.mip_dual_bound))
+        if self.program.binaries:
+            bound = info.mip_dual_bound
+        else:  # a linear program: HiGHS has no bound of its own before the end
+            bound = info.objective_function_value if status is Status.SOLUTION else np.inf
+        return Outcome(status, solution, float(bound))
 
 
-def _options(seconds: float) -> dict[str, bool | int | float]:
+def _options(seconds: float, gap: float) -> dict[str, bool | int | float]:
     return {
         "output_flag": False,
         "threads": 1,
@@ -77,6 +81,7 @@ def _options(seconds: float) -> dict[str, bool | int | float]:
         "primal_feasibility_tolerance": FEASIBILITY,
         "dual_feasibility_tolerance": FEASIBILITY,
         "mip_rel_gap": 0.0,
+        "mip_abs_gap": gap,
         "small_matrix_value": SMALLEST,  # the solver drops what is smaller without a word
         # our attacks find solutions faster than the solver's heuristics, which took half of its time
         "mip_heuristic_effort": 0.0,

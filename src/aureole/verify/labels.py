@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from aureole.core import Answer, Budget, Graph, OutOfTopK, Region, TopK, Verdict
+from aureole.core import Answer, Budget, Graph, OutOfTopK, Region, TopK, Verdict, Why
 from aureole.verify.prove import COMPLETE, Portfolio
 from aureole.verify.query import Known
 from aureole.verify.together import EFFORT, Questions, settle
@@ -88,6 +88,13 @@ class Labels:
     def settled(self) -> int:
         """How many labels are not unknown."""
         return sum(answer.standing is not Standing.UNKNOWN for answer in self.answers)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C left something open."""
+        return any(
+            side.why is Why.INTERRUPTED for answer in self.answers for side in (answer.stays_in, answer.stays_out)
+        )
 
 
 def classify_labels(

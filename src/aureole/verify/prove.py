@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
+from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.query import Known, Query
 from aureole.verify.split import Split
@@ -25,11 +26,13 @@ class Portfolio:
             raise ValueError("Climb and Milp read the bounds of Screen: put it before them")
 
 
-COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Choose(), Split(), Milp()))
+COMPLETE = Portfolio(
+    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Choose(), Split(), Blocks(), Milp())
+)
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 
-INCOMPLETE = Portfolio(COMPLETE.stages[:-2])
+INCOMPLETE = Portfolio(COMPLETE.stages[:-3])
 """Attack and bounds alone: fast, may leave queries open."""
 
 
@@ -71,10 +74,8 @@ def prove(
         except KeyboardInterrupt:
             known = replace(known, open_because=Why.INTERRUPTED, trouble=f"interrupted in stage {stage.name}")
         spent[stage.name] = spent.get(stage.name, 0.0) + budget.clock() - began
-        if known.broken and isinstance(stage, Milp):
-            why = Why.MILP
-        if known.broken and isinstance(stage, Split):
-            why = Why.SPLIT
+        if known.broken:
+            why = {Milp: Why.MILP, Split: Why.SPLIT, Blocks: Why.BLOCKS}.get(type(stage), Why.ATTACK)
     return conclude(query, known, why, calls, spent)
 
 

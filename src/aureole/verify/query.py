@@ -1,5 +1,6 @@
 """One question to the prover and what is known about it so far."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds import Interval
-from aureole.bounds.linear import Relaxations
+from aureole.bounds.linear import Parameters, Relaxations
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
 from aureole.core.graph import Linear, Node, check_finite, merge_rectified_pools
 from aureole.verify.rounding import slack
@@ -71,13 +72,27 @@ class Query:
 
 
 @dataclass(frozen=True, eq=False)
+class Mix:
+    """The best linear bound of a set of rows that could fail together: a lower bound of the set's largest row.
+
+    value:      the bound (of this mix or, once other methods have looked, of the set)
+    weights:    what each row counts in the mix, on the simplex
+    parameters: slopes, levels and pool weights of the bound, with axes (1, 1, ...)
+    """
+
+    value: float
+    weights: Float[Tensor, "rows"]
+    parameters: Parameters
+
+
+@dataclass(frozen=True, eq=False)
 class Known:
     """What the stages have found out; every stage returns a better one.
 
     bounds, relaxations: proved float64 bounds of the inner nodes and the relaxations made from them
     lower:    a proved lower bound of each row over the region
-    together: a proved lower bound of the margin that is better than the rows' own (sets of rows mixed)
-    open_sets: the sets of rows that could still fail together; None before sets were looked at
+    together: a proved lower bound of the margin by a method that looks at all rows at once
+    mixes:    for each set of rows that could fail together, its best bound; None before sets were looked at
     starts:   images worth attacking from
     proved:   what proved the spec; open_because and trouble: why it is open and one line about that
     """
@@ -86,7 +101,7 @@ class Known:
     relaxations: Relaxations = field(default_factory=dict)
     lower: Float[Tensor, "rows"] | None = None
     together: float | None = None
-    open_sets: tuple[tuple[int, ...], ...] | None = None
+    mixes: Mapping[tuple[int, ...], Mix] | None = None
     margin: float | None = None
     image: Float[Tensor, "*shape"] | None = None
     starts: tuple[Float[Tensor, "*shape"], ...] = ()
@@ -96,9 +111,17 @@ class Known:
 
     def margin_bound(self, order: int) -> float | None:
         """The best proved lower bound of the margin."""
-        single = None if self.lower is None else float(torch.kthvalue(self.lower, order).values)
-        found = [b for b in (single, self.together) if b is not None]
-        return max(found) if found else None
+        if self.lower is None:
+            return self.together
+        found = [float(torch.kthvalue(self.lower, order).values)]
+        if self.together is not None:
+            found.append(self.together)
+        if self.mixes is not None:
+            # the margin is the largest row of some set, or the value of a row that is in none
+            mixed = {row for rows in self.mixes for row in rows}
+            rest = [float(value) for row, value in enumerate(self.lower) if row not in mixed]
+            found.append(min([*(mix.value for mix in self.mixes.values()), *rest]))
+        return max(found)
 
     def left(self, query: Query) -> Int[Tensor, "left"]:
         """The rows not yet proved positive: only they can be among the lowest that fail the spec."""
@@ -108,9 +131,17 @@ class Known:
 
     def suspects(self, query: Query) -> Int[Tensor, "suspects"]:
         """The rows that a complete search has to look at: those of the open sets, else all that are left."""
-        if self.open_sets is None:
+        if self.mixes is None:
             return self.left(query)
-        return torch.tensor(sorted({row for rows in self.open_sets for row in rows}), dtype=torch.int64)
+        return torch.tensor(sorted({row for rows in self.open_mixes(query) for row in rows}), dtype=torch.int64)
+
+    def open_mixes(self, query: Query) -> dict[tuple[int, ...], Mix]:
+        """The sets that are not proved to hold a positive row."""
+        return {rows: mix for rows, mix in (self.mixes or {}).items() if mix.value <= query.slack}
+
+    def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
+        """With a better bound for one set."""
+        return replace(self, mixes={**(self.mixes or {}), rows: mix})
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
         """Replay an image (`Query.replayed`) and keep it if it is the worst so far."""

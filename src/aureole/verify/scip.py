@@ -1,6 +1,8 @@
 """The one door to SCIP (PySCIPOpt, the extra `scip`): a mixed-integer linear program in, an outcome out."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Event
 
 import numpy as np
 
@@ -13,45 +15,58 @@ try:
 except ImportError as missing:
     raise InputError("solver 'scip' needs the pyscipopt package; pip install 'aureole[scip]'") from missing
 
+_EVENTS, _STAGES = pyscipopt.scip.PY_SCIP_EVENTTYPE, pyscipopt.scip.PY_SCIP_STAGE
+
 FEASIBILITY = 1e-9
-"""Feasibility tolerance (primal and dual) given to SCIP, which uses it for integrality too; its own is 1e-6."""
+"""Feasibility tolerance given to SCIP, which uses it for integrality too; its own is 1e-6.
+
+The dual one stays at SCIP's 1e-7: below that its LP solver, which goes a thousandth lower at times, complains on
+standard output.
+"""
 
 SMALLEST = 1e-9
 """SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
 
 
-def solve(program: Program, seconds: float, enough: Enough) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by SCIP on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds), enough)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float) -> None:
+    def __init__(self, program: Program, seconds: float, gap: float) -> None:
         self._model = pyscipopt.Model()
         self._model.hideOutput()
         self._model.setParams(
             {
                 "limits/time": min(seconds, 1e20),
+                "limits/absgap": gap,
                 "numerics/feastol": FEASIBILITY,
-                "numerics/dualfeastol": FEASIBILITY,
                 "numerics/sumepsilon": FEASIBILITY,  # 1e-6 otherwise: as much as the slack of a proof
                 "misc/catchctrlc": False,  # Python hears it
             }
         )
         self._variables = _build(self._model, program)
+        self._stopped = Event()
 
     def stop(self) -> None:
-        self._model.interruptSolve()
+        self._stopped.set()
+        if self._model.getStage() in (_STAGES.PRESOLVING, _STAGES.SOLVING):
+            # between the two SCIP refuses; then the next event stops it
+            with suppress(Exception):
+                self._model.interruptSolve()
 
     def run(self, report: Callable[[np.ndarray], None]) -> Outcome:
         model = self._model
-        model.includeEventhdlr(_Incumbents(self._variables, report), "incumbents", "tells of improving solutions")
+        listener = _Listener(self._variables, report, self._stopped)
+        model.includeEventhdlr(listener, "listener", "tells of improving solutions, stops the search")
         model.optimizeNogil()
         status = {
             "infeasible": Status.INFEASIBLE,
             "optimal": Status.SOLUTION,
+            "gaplimit": Status.SOLUTION,
             "timelimit": Status.TIME,
             "userinterrupt": Status.INTERRUPTED,
         }.get(model.getStatus(), Status.FAILED)
@@ -61,18 +76,25 @@ class _Search:
         return Outcome(status, best, float(model.getDualbound()))
 
 
-class _Incumbents(pyscipopt.Eventhdlr):
-    def __init__(self, variables: list[pyscipopt.Variable], report: Callable[[np.ndarray], None]) -> None:
-        self.variables, self.report = variables, report
+class _Listener(pyscipopt.Eventhdlr):
+    pauses = _EVENTS.PRESOLVEROUND | _EVENTS.FIRSTLPSOLVED | _EVENTS.LPSOLVED | _EVENTS.NODEFOCUSED
+
+    def __init__(
+        self, variables: list[pyscipopt.Variable], report: Callable[[np.ndarray], None], stopped: Event
+    ) -> None:
+        self.variables, self.report, self.stopped = variables, report, stopped
 
     def eventinit(self) -> None:
-        self.model.catchEvent(pyscipopt.scip.PY_SCIP_EVENTTYPE.BESTSOLFOUND, self)
+        self.model.catchEvent(_EVENTS.BESTSOLFOUND | self.pauses, self)
 
     def eventexit(self) -> None:
-        self.model.dropEvent(pyscipopt.scip.PY_SCIP_EVENTTYPE.BESTSOLFOUND, self)
+        self.model.dropEvent(_EVENTS.BESTSOLFOUND | self.pauses, self)
 
     def eventexec(self, event: pyscipopt.scip.Event) -> None:
-        self.report(_values(self.model, self.variables))
+        if event.getType() == _EVENTS.BESTSOLFOUND:
+            self.report(_values(self.model, self.variables))
+        elif self.stopped.is_set():
+            self.model.interruptSolve()
 
 
 def _values(model: pyscipopt.Model, variables: list[pyscipopt.Variable]) -> np.ndarray:

@@ -89,8 +89,10 @@ Enough = Callable[[np.ndarray], bool]
 class Solver(Protocol):
     """A way to solve programs."""
 
-    def __call__(self, program: Program, seconds: float, enough: Enough) -> Outcome:
+    def __call__(self, program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
         """Search until done, until the time is over, or until `enough` accepts an improving solution.
+
+        Done is also a bound within `gap` of the best solution.
 
         Infeasible means so beyond the solver's tolerances, which are at most 1e-7. After Ctrl-C the status is
         INTERRUPTED.

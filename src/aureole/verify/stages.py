@@ -9,14 +9,16 @@ from math import comb
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
-from aureole.bounds.linear import lower_planes
+from aureole.bounds.linear import Parameters, lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode
-from aureole.verify.query import Known, Query
+from aureole.verify.query import Known, Mix, Query
 from aureole.verify.solver import Status, solver
 
 
@@ -46,7 +48,7 @@ class Screen(Stage):
         lower, corners = values[0], minimizers(coefficients, query.region)[0]
         known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
         weakest = lower.argsort()[: query.spec.order + 1]
-        return _judge(query, replace(known, starts=(*known.starts, *corners[weakest])))
+        return judge(query, replace(known, starts=(*known.starts, *corners[weakest])))
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,31 @@ class Break(Stage):
             query.graph, query.region, query.inner, generator=query.generator, budget=query.budget, starts=starts
         )
         return known.seen(query, found.images[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """Where a climb ended: mixing weights, if sets were mixed, and the relaxations' parameters."""
+
+    weights: Float[Tensor, "sets rows"] | None
+    parameters: Parameters
+
+
+def _mixes(
+    sets: list[tuple[int, ...]],
+    values: Float[Tensor, "sets"],
+    weights: Float[Tensor, "sets rows"] | None,
+    found: Climbed,
+) -> dict[tuple[int, ...], Mix]:
+    assert weights is not None
+    return {
+        rows: Mix(
+            float(values[n]),
+            weights[n],
+            {i: {name: v[:, n : n + 1] for name, v in named.items()} for i, named in found.parameters.items()},
+        )
+        for n, rows in enumerate(sets)
+    }
 
 
 @dataclass(frozen=True)
@@ -86,27 +113,30 @@ class Climb(Stage):
         def proved(best: torch.Tensor) -> bool:
             return len(query.rows) - len(left) + int((best > goal).sum()) >= enough
 
-        values = self._optimise(query, known, query.rows[left], proved)
+        values, found = self._optimise(query, known, query.rows[left], proved)
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
-        return _judge(query, replace(known, lower=lower))
+        if order == 1:
+            singles = [(int(row),) for row in left]
+            known = replace(known, mixes=_mixes(singles, lower[left], torch.ones(len(left), 1).to(values), found))
+        return judge(query, replace(known, lower=lower))
 
     def sets(self, query: Query, known: Known) -> Known:
         """Climb the bounds of all sets of rows left that could fail together, unless they are too many."""
         assert known.lower is not None
-        left, order, goal, lower = known.left(query), query.spec.order, 2 * query.slack, known.lower
+        left, order, goal = known.left(query), query.spec.order, 2 * query.slack
         if order == 1 or comb(len(left), order) > self.most_sets:
             return known
-        sets = torch.tensor(list(itertools.combinations(left.tolist(), order)))
-        values = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
-        # a set holds a row above its mixed bound; the margin is some set's largest row, or a proved row's value
-        rest = lower[lower > query.slack]
-        together = min([float(values.min()), *rest.tolist()])
-        still = tuple(tuple(rows) for rows in sets[values <= query.slack].tolist())
-        return _judge(query, replace(known, together=together, open_sets=still))
+        combinations = list(itertools.combinations(left.tolist(), order))
+        sets = torch.tensor(combinations)
+        values, found = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
+        alone = known.lower[sets].amax(-1)  # the largest row is at least that
+        return judge(
+            query, replace(known, mixes=_mixes(combinations, torch.maximum(values, alone), found.weights, found))
+        )
 
     def _optimise(
         self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, Climbed]:
         """Search in float32, then evaluate in float64: only that counts."""
         single = torch.float32
         bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
@@ -118,16 +148,18 @@ class Climb(Stage):
         parameters = {
             i: {name: value.to(torch.float64) for name, value in named.items()} for i, named in found.parameters.items()
         }
+        weights = None
         if found.weights is not None:
             weights = found.weights[0].to(torch.float64)
-            rows = (weights / weights.sum(-1, keepdim=True)).unsqueeze(-1).mul(rows).sum(1)
+            weights = weights / weights.sum(-1, keepdim=True)
+            rows = weights.unsqueeze(-1).mul(rows).sum(1)
         values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
         short = (values <= query.slack).nonzero().squeeze(1)
         if len(short):
             chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
             if chosen is not None:
                 values = values.index_copy(0, short, torch.maximum(values[short], chosen))
-        return values
+        return values, Climbed(weights, parameters)
 
 
 @dataclass(frozen=True)
@@ -181,6 +213,7 @@ def _best(known: float | None, new: float) -> float:
     return new if known is None else max(known, new)
 
 
-def _judge(query: Query, known: Known) -> Known:
+def judge(query: Query, known: Known, by: Why = Why.BOUNDS) -> Known:
+    """Proved, if the best bound says so."""
     bound = known.margin_bound(query.spec.order)
-    return replace(known, proved=Why.BOUNDS) if bound is not None and bound > query.slack else known
+    return replace(known, proved=by) if bound is not None and bound > query.slack else known

@@ -72,17 +72,6 @@ class Work:
         """The questions without a verdict."""
         return [i for i, known in enumerate(self.each) if not known.broken and not known.proved]
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C has come."""
-        return any(known.open_because is Why.INTERRUPTED for known in self.each)
-
-    def interrupt(self, stage: Stage) -> None:
-        """The open questions stay open, because Ctrl-C has come."""
-        trouble = f"interrupted in stage {stage.name}"
-        for i in self.open:
-            self.each[i] = replace(self.each[i], open_because=Why.INTERRUPTED, trouble=trouble)
-
     def show(self, image: Float[Tensor, "*shape"], why: Why = Why.ATTACK) -> None:
         """Replay an image once and let every open question judge it."""
         clipped, scores = self.questions.whole.replayed(image)
@@ -169,9 +158,13 @@ class Work:
                 self.show(image, why)
             if self.each[i].proved:
                 self.each = list(self._deduce(self.each))
-            if self.interrupted:
-                self.interrupt(stage)
-                return
+            if self.each[i].open_because is Why.INTERRUPTED:  # the stage kept what it knew; no other question is asked
+                raise KeyboardInterrupt
+
+    def interrupted(self) -> None:
+        """What is open stays so because of Ctrl-C."""
+        for i in self.open:
+            self.each[i] = replace(self.each[i], open_because=Why.INTERRUPTED, trouble="interrupted")
 
     def _distance(self, i: int) -> float:
         """How far below zero the bound of a question lies."""
@@ -192,18 +185,16 @@ def settle(
     deduce: Deduce = lambda known: known,
     enough: Callable[[Work], bool] = lambda work: False,
 ) -> tuple[Answer, ...]:
-    """Run the method's stages on all questions; `enough` ends the work early, and Ctrl-C as in `prove`."""
+    """Run the method's stages on all questions; `enough` ends the work early, and so does Ctrl-C (as in `prove`)."""
     work = Work(questions, deduce)
     work.show(questions.whole.region.center[0])
-    for stage in method.stages:
-        if not work.open or questions.whole.budget.expired or enough(work):
-            break
-        try:
+    try:
+        for stage in method.stages:
+            if not work.open or questions.whole.budget.expired or enough(work):
+                break
             work.run(stage)
-        except KeyboardInterrupt:
-            work.interrupt(stage)
-        if work.interrupted:
-            break
+    except KeyboardInterrupt:
+        work.interrupted()
     return work.answers()
 
 

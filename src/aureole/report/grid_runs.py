@@ -1,0 +1,72 @@
+"""The records behind the page of `grid`: read, named and checked to be about one question."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aureole.core.errors import InputError
+from aureole.core.record import Array, Record, read_record
+
+METHODS: Mapping[str, str] = {
+    "oracle-fixed": "Oracle, fixed weights",
+    "oracle": "Oracle, sensitivity weights",
+    "oracle-flipped": "Oracle, flipped weights",
+    "certificate": "Certificate",
+    "bisection": "Ring by ring",
+    "uniform": "One radius",
+}
+"""How the methods are called in pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A record and its arrays as numpy's."""
+
+    record: Record
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def radii(self) -> np.ndarray:
+        """One per ring."""
+        return self.arrays[Array.RADII]
+
+    @property
+    def method(self) -> str:
+        """The method's name in pictures."""
+        name = str(self.record.config["method"])
+        return METHODS.get(name, name)
+
+    @property
+    def in_prose(self) -> str:
+        """The method's name inside a sentence."""
+        return f"the {self.method.lower().replace(', ', ' with ')}"
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the method is one of the proposal's."""
+        return str(self.record.config["method"]).startswith("oracle")
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return str(self.record.network["name"])
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its folder; InputError when that holds no neighborhood record."""
+    record, arrays = read_record(folder)
+    if record.kind != "neighborhood":
+        raise InputError(f"{folder} holds a record of {record.kind}; pass records of neighborhoods")
+    return Run(record, {name: value.cpu().numpy() for name, value in arrays.items()})
+
+
+def check_same_question(records: Sequence[Record]) -> None:
+    """InputError unless all records are about the same image, labels and objective."""
+    asked = {
+        str([record.image["sha256"], *(record.config.get(word) for word in ("target", "object", "k", "objective"))])
+        for record in records
+    }
+    if len(asked) > 1:
+        raise InputError("the records are about different questions; pass records of one image, target and object")

@@ -1,0 +1,73 @@
+"""The pool with jobs that end well, raise, die and hang."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from aureole.campaign import Failed, run_all
+
+
+def _solve(job):
+    kind, value = job
+    match kind:
+        case "double":
+            return 2 * value
+        case "pid":
+            time.sleep(0.05)
+            return os.getpid()
+        case "raise":
+            raise ValueError(f"no {value}\nreally")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die once":
+            marker = Path(value)
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return "second try"
+        case "hang":
+            time.sleep(60)
+    return None
+
+
+def prepare():
+    return _solve
+
+
+def test_every_job_has_one_result_whatever_happens_to_the_others(tmp_path):
+    jobs = [("double", 1), ("die", 0), ("double", 2), ("raise", "way"), ("die once", str(tmp_path / "marker"))]
+    results = list(run_all(prepare, jobs, 2, patience=60.0))
+    assert sorted(number for number, _ in results) == list(range(len(jobs)))
+    assert dict(results) == {
+        0: 2,
+        1: Failed("the worker was killed by signal 9, twice"),
+        2: 4,
+        3: Failed("ValueError: no way really"),
+        4: "second try",
+    }
+
+
+def test_a_worker_that_hangs_is_killed():
+    results = list(run_all(prepare, [("hang", 0)], 2, patience=0.5))
+    assert results == [(0, Failed("the worker gave no answer within 0.5 s, twice"))]
+
+
+def test_no_more_workers_than_asked_and_they_end():
+    (pid,) = {pid for _, pid in run_all(prepare, [("pid", 0)] * 3, 1, patience=60.0)}
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_leaving_early_ends_the_workers():
+    results = run_all(prepare, [("pid", 0), ("hang", 0), ("hang", 0)], 2, patience=60.0)
+    _, pid = next(results)
+    results.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_no_jobs():
+    assert list(run_all(prepare, [], 2, patience=1.0)) == []

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from aureole.cli import reproduce
+from aureole.core.record import read_record
+
+
+@pytest.fixture
+def line(files, monkeypatch):
+    """A short command line: one network, two methods."""
+    monkeypatch.setattr(reproduce, "METHODS", ("oracle", "uniform"))
+    scene = json.loads((files.folder / "scene/scene.json").read_text())
+    module_label = next(label for label in map(str, scene["labels"]))
+    return ["reproduce", "layer-neighborhoods", "--nets", files.net, "--scene", files.scene, "--target", module_label,
+            "--seconds", "0.5", "--out", "out"]  # fmt: skip
+
+
+def test_a_page_from_records_that_are_kept(command, line, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce.Question, "about", _nine_highest(reproduce.Question.about))
+    done = command(*line, "--json")
+    assert (done.status, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert result["pictures"] == [f"out/layer-neighborhoods.{kind}" for kind in ("png", "svg", "html")]
+    assert result["records"] == ["out/net-oracle", "out/net-uniform"]
+    record, _ = read_record(tmp_path / "out/net-uniform")
+    assert record.config["method"] == "uniform"
+
+    monkeypatch.setattr(reproduce, "record_answer", lambda *_: pytest.fail("computed again"))
+    assert command(*line).out.splitlines() == result["pictures"]
+    monkeypatch.setattr(reproduce, "record_answer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert command(*line, "--seconds", "0.4").status == 130  # another question
+
+
+def _nine_highest(about):
+    return lambda scene, targets, objects: about(scene, targets, objects, 9)
+
+
+def test_bad_input(command, line):
+    assert "no network is given" in command(*line, "--nets", "").complaint
+    assert "--timeout is -1" in command(*line, "--seconds", "-1").complaint
+    assert "objective 'max'" in command(*line, "--objective", "max").complaint
+    assert "No such command" in command("reproduce", "figure-9").complaint
