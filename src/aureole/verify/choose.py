@@ -31,7 +31,8 @@ class Choose(Stage):
     name: str = "choices"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        assert known.lower is not None
+        lower = known.lower
+        assert lower is not None
         order, left = query.spec.order, known.left(query)
         if comb(len(left), order) > self.most_sets:
             return known
@@ -49,7 +50,7 @@ class Choose(Stage):
                 mix = known.mixes[sets[i]]
                 known = known.mixed(sets[i], replace(mix, value=max(mix.value, value)))
         elif bool((values > query.slack).all()):
-            proved = known.lower[known.lower > query.slack]
+            proved = lower[lower > query.slack]
             together = min([float(values.min()), *proved.tolist()])
             known = replace(known, together=max(together, known.together or together))
         return judge(query, known)
