@@ -168,7 +168,8 @@ class _Builder:
         count = len(self.lower)
         starts = np.cumsum([0, *(len(c) for c in self.columns)])
         matrix = csr_matrix(
-            (np.concatenate(self.values), np.concatenate(self.columns), starts), shape=(len(self.columns), count)
+            (np.concatenate([NOTHING[1], *self.values]), np.concatenate([NOTHING[0], *self.columns]), starts),
+            shape=(len(self.columns), count),
         )
         goal = np.zeros(count)
         goal[objective[0]] = objective[1]
