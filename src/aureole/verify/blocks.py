@@ -63,45 +63,70 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or len(mixes) > self.most:
             return known
+        known = self._rows(query, known, cut)
+        mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
+            if known.broken or query.budget.expired:
+                break
             known = self._set(query, known, cut, rows)
-            if known.broken or query.budget.expired or rows in known.open_mixes(query):
+            if rows in known.open_mixes(query):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
+
+    def _rows(self, query: Query, known: Known, cut: Head) -> Known:
+        """Rows that stand in several open sets, alone: one proof closes all of them."""
+        assert known.lower is not None
+        for row in known.lower.argsort(descending=True).tolist():
+            if sum(row in rows for rows in known.open_mixes(query)) < 2 or query.budget.expired:
+                continue
+            start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
+            value, _ = self._sum(query, known, cut, query.rows[row], start, self.efforts[:-1])
+            known = known.raised(row, value)
+        return known
 
     def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...]) -> Known:
         """Try mixing weights for one set until it is proved or none can do it."""
         assert known.mixes is not None
-        mix = known.mixes[rows]
-        picked = query.rows[list(rows)]
-        hidden, offsets = picked @ cut.weight, picked @ cut.bias
+        mix, picked = known.mixes[rows], query.rows[list(rows)]
         weights, best = _start(known, rows, mix), mix.value
         met: list[np.ndarray] = []
         for _ in range(self.weights):
-            row, constant = weights @ hidden, float(weights @ offsets)
-            parameters = _slopes(query, known, rows, weights, mix)
-            split: Sequence[Part] = parts(query, known, cut, row, parameters, self.exact)
-            for effort in self.efforts:
-                split = self._pass(query, known, cut, split, row, constant, effort)
-                best = max(best, constant + sum(part.floor for part in split))
-                known = known.mixed(rows, replace(mix, value=best))
-                if best > query.slack or query.budget.expired:
-                    return known
-                guesses = [(part.units, part.image) for part in split]
-                known = known.seen(query, settle(query.fast, query.region, picked, row, guesses))
-                if known.broken:
-                    return known
-                if constant + sum(part.ceiling for part in split) <= query.slack:
-                    break  # the sum cannot exceed that, however hard we try
-            fallen = offsets.clone()
+            value, split = self._sum(query, known, cut, weights @ picked, mix.parameters, self.efforts)
+            best = max(best, value)
+            known = known.mixed(rows, replace(mix, value=best))
+            if best > query.slack or query.budget.expired:
+                return known
+            guesses = [(part.units, part.image) for part in split]
+            guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
+            known = known.seen(query, guessed)
+            if known.broken:
+                return known
+            fallen = picked @ cut.bias
             for part in split:
-                fallen += hidden[:, part.units] @ cut.hidden(part.image[None])[0, part.units]
+                fallen = fallen + picked @ cut.weight[:, part.units] @ cut.hidden(part.image[None])[0, part.units]
             met.append(fallen.numpy())
             promised, following = _steepest(met)
             if promised <= query.slack or float((following - weights).abs().max()) < 1e-3:
                 return known
             weights = following
         return known
+
+    def _sum(
+        self, query: Query, known: Known, cut: Head, scores: Float[Tensor, "classes"], start: Parameters,
+        efforts: Sequence[Effort],
+    ) -> tuple[float, Sequence[Part]]:  # fmt: skip
+        """A lower bound of a row over the scores, and its parts."""
+        row, constant = scores @ cut.weight, float(scores @ cut.bias)
+        parameters = _slopes(query, known, scores, start)
+        split: Sequence[Part] = parts(query, known, cut, row, parameters, self.exact)
+        best = constant + sum(part.floor for part in split)
+        for effort in efforts:
+            split = self._pass(query, known, cut, split, row, constant, effort)
+            best = max(best, constant + sum(part.floor for part in split))
+            hopeless = constant + sum(part.ceiling for part in split) <= query.slack
+            if best > query.slack or hopeless or query.budget.expired:
+                break
+        return best, split
 
     def _pass(
         self, query: Query, known: Known, cut: Head, split: Sequence[Part], row: Float[Tensor, "hidden"],
@@ -110,6 +135,8 @@ class Blocks(Stage):
         """Better floors for the tiles; ends as soon as their sum is a proof."""
         image = known.image if known.image is not None else query.region.center[0]
         split = [replace(part, ceiling=min(part.ceiling, part.value(cut, row, image))) for part in split]
+        if constant + sum(part.ceiling for part in split) <= query.slack:  # no floors can add up to a proof
+            return split
         short = query.slack + len(split) * ERROR - constant - sum(part.floor for part in split)
         room = sum(part.room for part in split)
         share = min(SPARE * short / room, 1.0) if room > 0 else 1.0
@@ -179,15 +206,15 @@ def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows
     return mix.weights
 
 
-def _slopes(query: Query, known: Known, rows: tuple[int, ...], weights: Tensor, mix: Mix) -> Parameters:
-    """Good slopes for the planes of a mix, from those of the set's best one."""
+def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start: Parameters) -> Parameters:
+    """Good slopes for the planes of a row over the scores, from those of a row like it."""
     single = torch.float32
-    row = (weights @ query.rows[list(rows)]).to(single)
     bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
-    start = {i: {n: v.to(single) for n, v in named.items()} for i, named in mix.parameters.items()}
+    begin = {i: {n: v.to(single) for n, v in named.items()} for i, named in start.items()}
     found = optimise(
-        query.fast, query.region.to(single), row[None, None], relax(query.fast, bounds), Ascent(steps=20), start=start
-    )
+        query.fast, query.region.to(single), scores.to(single)[None, None], relax(query.fast, bounds),
+        Ascent(steps=20), start=begin or None,
+    )  # fmt: skip
     return {i: {n: v.to(torch.float64) for n, v in named.items()} for i, named in found.parameters.items()}
 
 

@@ -180,6 +180,17 @@ class Known:
         """The sets that are not proved to hold a positive row."""
         return {rows: mix for rows, mix in (self.mixes or {}).items() if mix.value <= query.slack}
 
+    def raised(self, row: int, value: float) -> "Known":
+        """With a better bound for one row, and so for every set that it is in."""
+        assert self.lower is not None
+        lower = self.lower.clone()
+        lower[row] = max(float(lower[row]), value)
+        mixes = {
+            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix
+            for rows, mix in (self.mixes or {}).items()
+        }
+        return replace(self, lower=lower, mixes=mixes)
+
     def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
         """With a better bound for one set."""
         return replace(self, mixes={**(self.mixes or {}), rows: mix})
