@@ -102,16 +102,17 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """ "How low can a row fall?" as a program; `constant` minus the program's optimum is the answer."""
+    """The question "how low can a row fall?" as a program: `constant` minus its optimum is the answer."""
 
     encoding: Encoding
     constant: float
     triangles: tuple[Triangle, ...] = ()
 
     def tightened(self, point: np.ndarray) -> "Minimum":
-        """With the facets that hold the triangles' relus lowest at a point of the program's variables, where that helps.
+        """With the facets that hold the triangles' relus lowest at a point of the program's variables, if that helps.
 
-        The facet of relu(z) over the box of the variables in z, not over the interval of z (Tjandraatmadja et al. 2020).
+        The facet of relu(z) over the box of the variables in z, not over the interval of z (Tjandraatmadja et al.
+        2020).
         """
         program = self.encoding.program
         cuts = [cut for triangle in self.triangles if (cut := triangle.facet(point, program.lower, program.upper))]
@@ -231,7 +232,7 @@ def encode_minimum(
     """How low can `row @ scores` fall in a region of batch 1?
 
     exact: for relus by position in the graph, which of them are encoded as they are (flat, bool); the others, and
-           every relu of a position that is not named, may lie anywhere in their triangle, which can only lower the answer.
+           every relu of a position that is not named, may lie anywhere in their triangle: the answer can only be lower.
     """
     builder = _Builder()
     scores, pixels = _network(builder, graph, region, row[None], bounds, exact)
@@ -255,7 +256,7 @@ def _network(
     values = {0: _Expression(spread, middle)}
     for i, node in enumerate(graph.nodes[1:], 1):
         if i in pull:
-            kept = None if exact is None else exact.get(i, np.zeros(1, dtype=bool))
+            kept = None if exact is None else exact.get(i, np.zeros(node.shape, dtype=bool).ravel())
             values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds, kept)
     return values[len(graph.nodes) - 1], Pixels(moved, middle, radius, region.shape)
 
@@ -356,7 +357,7 @@ def _maxima(
         elif len(candidates) == 1 and not zero:
             terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
         else:
-            maximum = _maximum if exact is None or (exact.size > 1 and exact[out]) else _chord
+            maximum = _maximum if exact is None or exact[out] else _chord
             y = maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
             terms[out] = np.array([y]), np.ones(1)
     return _Expression.of(terms, constant, len(builder.lower))

@@ -106,7 +106,7 @@ def classify_labels(
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
 ) -> Labels:
-    """Say of every label whether it is among the k highest scores on all images of `region` (batch 1), on none, on some.
+    """Say of every label: is it among the k highest scores on all images of `region` (batch 1), on none, on some?
 
     IN and OUT as ROBUST in `prove`, BOTH by two replayed images. The budget is for all labels together. Where exactly
     the other labels of a place are proved, counting proves the rest (`counted`). InputError as `prove`.

@@ -116,7 +116,7 @@ class Climb(Stage):
         values, found = self._optimise(query, known, query.rows[left], proved)
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
         if order == 1:
-            singles = [(int(row),) for row in left]
+            singles: list[tuple[int, ...]] = [(int(row),) for row in left]
             known = replace(known, mixes=_mixes(singles, lower[left], torch.ones(len(left), 1).to(values), found))
         return judge(query, replace(known, lower=lower))
 
