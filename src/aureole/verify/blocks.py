@@ -92,7 +92,7 @@ class Blocks(Stage):
                 )
                 if known.broken:
                     return known
-                values = torch.stack([cut.hidden(part.image[None])[0, part.units] for part in split])
+                values = [cut.hidden(part.image[None])[0, part.units] for part in split]
                 reached = constant + sum(
                     float(value @ (weights @ hidden)[part.units]) + part.paid for value, part in zip(values, split)
                 )
