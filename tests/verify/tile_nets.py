@@ -22,7 +22,7 @@ def rectified(g: torch.Generator) -> Graph:
 
 
 def relus(g: torch.Generator) -> Graph:
-    return Sketch((1, 5, 5), g).conv(2, 2).relu().conv(2, 2).relu().flat().linear(4).graph()
+    return Sketch((1, 6, 6), g).conv(3, 2).relu().conv(2, 2).relu().flat().linear(4).graph()
 
 
 def two_linear(g: torch.Generator) -> Graph:

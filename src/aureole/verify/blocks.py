@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from math import isfinite
+from threading import Event
 
 import numpy as np
 import torch
@@ -119,21 +120,25 @@ class Blocks(Stage):
         hidden, moved = cut.hidden(image[None])[0], (image - query.region.center[0]).flatten().numpy()
         room = [float(row[p.units] @ hidden[p.units]) + float(p.prices @ moved) - p.floor for p in split]
         with ThreadPoolExecutor(self.threads) as pool:
+            over = Event()
             running = {
-                pool.submit(self._improved, query, split[b], effort, gap): b
+                pool.submit(self._improved, query, split[b], effort, gap, over): b
                 for b in sorted(range(len(split)), key=lambda b: -room[b])
             }
-            for done in as_completed(running):
-                split[running[done]] = done.result()
-                if constant + sum(part.floor for part in split) > query.slack:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    break
+            try:
+                for done in as_completed(running):
+                    split[running[done]] = done.result()
+                    if constant + sum(part.floor for part in split) > query.slack:
+                        break
+            finally:  # after a proof, and after Ctrl-C
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
         return split
 
-    def _improved(self, query: Query, part: Part, effort: Effort, gap: float) -> Part:
+    def _improved(self, query: Query, part: Part, effort: Effort, gap: float, over: Event) -> Part:
         find = solver(self.solver)
         for whole in [False] * effort.linear + [True] * effort.whole:
-            if query.budget.expired:
+            if over.is_set() or query.budget.expired:
                 break
             program = part.program.priced(part.prices)
             if not whole:
