@@ -321,9 +321,8 @@ def test_the_scale_of_the_scores_changes_no_verdict(name, factor):
 
 
 def test_incomplete_is_complete_without_its_searches():
-    assert (
-        tuple(stage for stage in COMPLETE.stages if not isinstance(stage, Split | Blocks | Milp)) == INCOMPLETE.stages
-    )
+    searches = Split | Blocks | Milp
+    assert tuple(stage for stage in COMPLETE.stages if not isinstance(stage, searches)) == INCOMPLETE.stages
     assert isinstance(COMPLETE.stages[-1], Milp)
 
 

@@ -79,7 +79,7 @@ class Blocks(Stage):
         met: list[np.ndarray] = []
         for _ in range(self.weights):
             parameters = _slopes(query, known, rows, weights, mix)
-            split = parts(query, known, cut, weights @ hidden, parameters, self.exact)
+            split: Sequence[Part] = parts(query, known, cut, weights @ hidden, parameters, self.exact)
             constant = float(weights @ offsets)
             for effort in self.efforts:
                 split = self._pass(query, known, cut, split, weights @ hidden, constant, effort)
@@ -95,7 +95,8 @@ class Blocks(Stage):
                     return known
                 values = [cut.hidden(part.image[None])[0, part.units] for part in split]
                 reached = constant + sum(
-                    float(value @ (weights @ hidden)[part.units]) + part.paid for value, part in zip(values, split)
+                    float(value @ (weights @ hidden)[part.units]) + part.paid
+                    for value, part in zip(values, split, strict=True)
                 )
                 if reached <= query.slack:  # the sum cannot exceed that, however hard we try
                     break
@@ -136,6 +137,8 @@ class Blocks(Stage):
         return split
 
     def _improved(self, query: Query, part: Part, effort: Effort, gap: float, over: Event) -> Part:
+        if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
+            return part
         find = solver(self.solver)
         for whole in [False] * effort.linear + [True] * effort.whole:
             if over.is_set() or query.budget.expired:

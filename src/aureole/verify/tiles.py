@@ -137,8 +137,7 @@ def parts(
         corner = program.encoding.program.upper.copy()
         moved = program.encoding.pixels.moved
         corner[: len(moved)] = falling[b][moved]
-        program = program.tightened(corner)
-        found.append(Part(head.tiles[b], program, prices[b].numpy(), float(floors[b]), corner))
+        found.append(Part(head.tiles[b], program.tightened(corner), prices[b].numpy(), float(floors[b]), corner))
     return tuple(found)
 
 
