@@ -3,6 +3,7 @@
 from aureole.bounds import Ascent
 from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, MILP, Portfolio
+from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Screen
@@ -12,6 +13,7 @@ PORTFOLIOS: dict[str, Portfolio] = {
     "incomplete": INCOMPLETE,
     "milp": MILP,
     "no attack": Portfolio((Screen(), Climb(Ascent(steps=4)), Milp())),  # the MILP itself must find what fails
+    "blocks": Portfolio((Screen(), Climb(Ascent(steps=2)), Blocks())),
     "choices": Portfolio((Screen(), Break(), Choose())),
     "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
 }

@@ -237,7 +237,7 @@ def test_patches_are_dense_rows(net, radius, monkeypatch):
         region = box_of(graph, g, radius)
         patches = intermediate_bounds(graph, region)
         with monkeypatch.context() as patch:
-            patch.setattr("aureole.bounds.intermediate._local", lambda graph, i: False)
+            patch.setattr("aureole.bounds.intermediate.is_local", lambda graph, i: False)
             dense = intermediate_bounds(graph, region)
             patch.setattr("aureole.bounds.intermediate.CHUNK_ELEMENTS", 1)  # row by row
             chunks = intermediate_bounds(graph, region)
@@ -249,7 +249,7 @@ def test_patches_are_dense_rows(net, radius, monkeypatch):
 
 def test_the_patch_path_is_taken():
     """The comparison above says nothing where both runs take the same path."""
-    from aureole.bounds.intermediate import _local
+    from aureole.bounds.intermediate import is_local
 
     for net in (
         "strided",
@@ -262,9 +262,9 @@ def test_the_patch_path_is_taken():
     ):
         graph = ZOO[net](seeded(1))
         inner = [n.inputs[0] for n in graph.nodes if isinstance(n.op, Relu | MaxPool | Squash)]
-        assert any(_local(graph, i) for i in inner), net
+        assert any(is_local(graph, i) for i in inner), net
     graph = ZOO["mixed_strides"](seeded(1))
-    assert not all(_local(graph, n.inputs[0]) for n in graph.nodes if isinstance(n.op, Relu))
+    assert not all(is_local(graph, n.inputs[0]) for n in graph.nodes if isinstance(n.op, Relu))
 
 
 @pytest.mark.parametrize("net", ["rectified_pools", "residual", "dense", "doubled"])

@@ -134,12 +134,12 @@ def test_untouched_pixels_and_fixed_ones_are_no_variables():
     region = box_of(graph, g, 0.1)
     encoding = encode(graph, region, TopK(0, 1).rows(4), 1, intermediate_bounds(graph, region), SLACK)
     free = (region.upper > region.lower).flatten().numpy()
-    assert free[encoding.pixels].all()
+    assert free[encoding.pixels.moved].all()
     image = encoding.image(np.zeros(len(encoding.program.lower)))
     assert torch.allclose(image, region.center[0], rtol=0, atol=0)
     still = Region.ball(image_of(graph, g), 0.0)
     fixed = encode(graph, still, TopK(0, 1).rows(4), 1, intermediate_bounds(graph, still), SLACK)
-    assert len(fixed.pixels) == 0
+    assert len(fixed.pixels.moved) == 0
     margin = float(TopK(0, 1).margin(graph(still.center))[0])
     outcome = solve(fixed.program, 10.0, lambda solution: False)
     assert outcome.status is (Status.SOLUTION if margin <= SLACK else Status.INFEASIBLE)

@@ -174,7 +174,8 @@ def test_a_search_over_radii_ends_too(monkeypatch):
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
 sys.path.append({tests!r})
 from conformance.test_solvers import knapsack
 from aureole.verify.solver import solver

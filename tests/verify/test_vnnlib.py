@@ -85,7 +85,7 @@ formulas = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(formulas, min_size=1, max_size=3))
 def test_any_nesting_means_what_it_says(assertions):
     found = read_vnnlib(DECLARED + BOX + "\n".join(f"(assert {text})" for text, _ in assertions))

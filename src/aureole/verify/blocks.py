@@ -1,9 +1,10 @@
 """The stage that proves sets of rows tile by tile (see `tiles`), and attacks from where the tiles are weakest."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isfinite
+from threading import Event
 
 import numpy as np
 import torch
@@ -153,18 +154,20 @@ class Blocks(Stage):
         share = min(SPARE * short / room, 1.0) if room > 0 else 1.0
         gap = max(effort.gap * short / len(split), 1e-5)
         with ThreadPoolExecutor(self.threads) as pool:
+            over = Event()
+            order = [b for b in sorted(range(len(split)), key=lambda b: -split[b].room) if split[b].room > ERROR]
+            targets = {b: split[b].floor + share * split[b].room for b in order}
             running = {
-                pool.submit(
-                    self._raised, query, cut, split[b], row, split[b].floor + share * split[b].room, effort, gap
-                ): b
-                for b in sorted(range(len(split)), key=lambda b: -split[b].room)
-                if split[b].room > ERROR
+                b: pool.submit(self._raised, query, cut, split[b], row, targets[b], effort, gap, over) for b in order
             }
-            for done in as_completed(running):
-                split[running[done]] = done.result()
-                if constant + sum(part.floor for part in split) > query.slack:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    break
+            try:
+                for b, raised in running.items():  # in this order, whichever ends first: the answer is the same again
+                    split[b] = raised.result()
+                    if constant + sum(part.floor for part in split) > query.slack:
+                        break
+            finally:
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
         return split
 
     def _raised(
@@ -176,16 +179,19 @@ class Blocks(Stage):
         target: float,
         effort: Effort,
         gap: float,
+        over: Event,
     ) -> Part:
         """A tile with its floor at the target or, if it can fall below, with its ceiling there."""
         if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
             return replace(part, ceiling=part.floor)
         for _ in range(effort.linear):
+            if over.is_set() or query.budget.expired:
+                break
             part, tightened = self._solved(query, cut, part, row, target, LINEAR, None)
             if not tightened or part.floor >= target - ERROR:
                 break
         for _ in range(effort.whole):
-            if query.budget.expired or part.floor >= target - ERROR or part.room <= 2 * gap:
+            if over.is_set() or query.budget.expired or part.floor >= target - ERROR or part.room <= 2 * gap:
                 break
             part, tightened = self._solved(query, cut, part, row, target, effort.seconds, gap)
             if not tightened:

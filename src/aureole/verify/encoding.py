@@ -206,7 +206,7 @@ def _network(
     values = {0: _Expression(spread, middle)}
     for i, node in enumerate(graph.nodes[1:], 1):
         if i in pull:
-            kept = None if exact is None else exact.get(i, np.zeros(1, dtype=bool))
+            kept = None if exact is None else exact.get(i, np.zeros(node.shape, dtype=bool).ravel())
             values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds, kept)
     return values[len(graph.nodes) - 1], Pixels(moved, middle, radius, region.shape)
 
@@ -307,7 +307,7 @@ def _maxima(
         elif len(candidates) == 1 and not zero:
             terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
         else:
-            maximum = _maximum if exact is None or (exact.size > 1 and exact[out]) else _chord
+            maximum = _maximum if exact is None or exact[out] else _chord
             y = maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
             terms[out] = np.array([y]), np.ones(1)
     return _Expression.of(terms, constant, len(builder.lower))

@@ -32,6 +32,9 @@ COMPLETE = Portfolio(
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 
+WITNESS_BY: Mapping[type[Stage], Why] = {Split: Why.SPLIT, Blocks: Why.BLOCKS, Milp: Why.MILP}
+"""What a witness is put down to, where it is not an attack."""
+
 INCOMPLETE = Portfolio(COMPLETE.stages[:-3])
 """Attack and bounds alone: fast, may leave queries open."""
 
@@ -79,7 +82,7 @@ def prove(
             known = replace(known, open_because=Why.INTERRUPTED, trouble=f"interrupted in stage {stage.name}")
         spent[stage.name] = spent.get(stage.name, 0.0) + budget.clock() - began
         if known.broken:
-            why = {Milp: Why.MILP, Split: Why.SPLIT, Blocks: Why.BLOCKS}.get(type(stage), Why.ATTACK)
+            why = WITNESS_BY.get(type(stage), Why.ATTACK)
     return conclude(query, known, why, calls, spent)
 
 

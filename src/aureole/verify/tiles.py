@@ -36,7 +36,7 @@ class Head:
     body: tuple[Node, ...]
     weight: Float[Tensor, "classes hidden"]
     bias: Float[Tensor, "classes"]
-    tiles: tuple[Int[Tensor, "units"], ...]
+    tiles: tuple[Int[Tensor, "_"], ...]
 
     def graph(self, row: Float[Tensor, "hidden"]) -> Graph:
         """The network whose only score is `row @ hidden`."""

@@ -16,10 +16,9 @@ from torch import Tensor
 from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
-from aureole.verify.prove import COMPLETE, Portfolio, conclude
+from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
 from aureole.verify.query import Known, Query
-from aureole.verify.split import Split
-from aureole.verify.stages import Climb, Milp, Screen, Stage
+from aureole.verify.stages import Climb, Screen, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +149,7 @@ class Work:
             self.each[i] = act(query, self.each[i])
             if act == stage:
                 self.calls[i][stage.name] += 1
-            why = Why.MILP if isinstance(stage, Milp) else Why.SPLIT if isinstance(stage, Split) else Why.ATTACK
+            why = WITNESS_BY.get(type(stage), Why.ATTACK)
             if self.each[i].broken:
                 self.why[i] = why
             image = self.each[i].image
@@ -241,5 +240,8 @@ def prove_all(
     )
 
 
-EFFORT = (Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.MILP, Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE, Why.INTERRUPTED)
+EFFORT = (
+    Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.BLOCKS, Why.MILP,
+    Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE, Why.INTERRUPTED,
+)  # fmt: skip
 """Reasons, the one that says most about a conjunction last."""

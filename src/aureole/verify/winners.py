@@ -17,7 +17,7 @@ def settle(
     region: Region,
     rows: Float[Tensor, "rows classes"],
     mixed: Float[Tensor, "hidden"],
-    guesses: list[tuple[Int[Tensor, "units"], Float[Tensor, "*shape"]]],
+    guesses: list[tuple[Int[Tensor, "_"], Float[Tensor, "*shape"]]],
 ) -> Float[Tensor, "*shape"]:
     """The image of a region, float64, at which the largest of `rows @ scores` is smallest, as far as this descent sees.
 

@@ -1,0 +1,294 @@
+"""The stage that adds up tiles: its bounds against images, its verdicts against brute force, its ends by Ctrl-C."""
+
+import signal
+import threading
+import time
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from brute_cases import case
+from brute_force import least_margin
+from tile_nets import CLIMB, NETS, asked, question
+
+from aureole.bounds import Ascent
+from aureole.core import AboveThreshold, Budget, Graph, Region, Rows, TopK, Verdict, Why
+from aureole.verify import Portfolio, prove, prove_all
+from aureole.verify import blocks as blocks_module
+from aureole.verify.blocks import Blocks
+from aureole.verify.query import Known, Query
+from aureole.verify.solver import Outcome, Status, solver
+from aureole.verify.stages import Climb, Screen
+from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
+from provers import complaint
+
+BLOCKS = Portfolio((Screen(), CLIMB, Blocks()))
+
+
+def open_one(name: str = "pooled", order: int = 2, room: float = 0.1) -> tuple[Query, Known]:
+    """A question that holds at all images tried and that the bounds leave open."""
+    for seed in range(40):
+        query, known = asked(*question(name, seed, order, room))
+        if known.open_mixes(query) and not known.broken:
+            return query, known
+    raise AssertionError("no seed gives one")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_bounds_lie_below_all_images_and_above_what_was_known(name):
+    better = 0
+    for seed, order in product(range(3), (1, 2, 3)):
+        graph, region, spec = question(name, seed, order, 0.02 if seed % 2 else 0.15, radius=0.3)
+        query, known = asked(graph, region, spec)
+        if known.proved:
+            continue
+        after = Blocks()(query, known)
+        margins = spec.margin(graph(points_in(region, 3000, seeded(seed))))
+        before, bound = known.margin_bound(order), after.margin_bound(order)
+        assert before is not None and bound is not None
+        assert before <= bound <= float(margins.min()) + 1e-9
+        if after.image is not None:
+            assert region.contains(after.image)
+            assert bound <= float(spec.margin(graph.replay(after.image))) == after.margin <= known.margin
+        assert (after.proved is Why.BLOCKS) is (bound > query.slack)
+        for rows, mix in after.mixes.items():  # each set on its own as well
+            largest = (graph(points_in(region, 500, seeded(1))) @ spec.weights.T + spec.constants)[:, list(rows)].amax(
+                1
+            )
+            assert known.mixes[rows].value <= mix.value <= float(largest.min()) + 1e-9
+        better += bound > before + 1e-6
+    assert better > 0
+
+
+def test_verdicts_agree_with_brute_force():
+    """Convolutions, pools and sums small enough to try all patterns; weak bounds before, so that tiles have work."""
+    ran = proved = broken = 0
+    for found in [case(n) for n in range(110) if n % 9 in (3, 5, 6, 7, 8)]:  # the kinds with tiles
+        answer = prove(found.graph, found.region, found.spec, BLOCKS)
+        told = complaint(answer, found.graph, found.region, found.spec, found.least, decides=False)
+        assert told == "", found.name
+        ran += "blocks" in answer.calls
+        proved += answer.why is Why.BLOCKS and answer.verdict is Verdict.ROBUST
+        broken += answer.why is Why.BLOCKS and answer.verdict is Verdict.VULNERABLE
+    assert ran >= 15 and proved >= 1 and broken >= 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_constants_and_linear_layers_at_the_end(seed):
+    """Two last layers, thresholds and rows with constants, against brute force; some pixels have no width."""
+    g = seeded(500 + seed)
+    s = Sketch((1, 2, 4), g).conv(2, 2)
+    s = s.relu() if seed % 2 else s.pool(1 + seed % 2, 1).relu()
+    graph = s.flat().linear(3).linear(3).graph()
+    region = box_of(graph, g, 0.6)
+    for order, rows in ((1, 1), (1, 3), (2, 3), (3, 3)):
+        weights = torch.randn(rows, 3, generator=g, dtype=F64)
+        zero = torch.zeros(rows, dtype=F64)
+        least = least_margin(graph, region, weights, zero, order)
+        for room, exact in ((0.05, 0), (0.05, 10_000), (-0.05, 2)):
+            spec = Rows(weights, zero - least + room, order)
+            portfolio = Portfolio((Screen(), CLIMB, Blocks(exact=exact)))
+            answer = prove(graph, region, spec, portfolio)
+            assert complaint(answer, graph, region, spec, room, decides=False) == ""
+    threshold = AboveThreshold(1, least_margin(graph, region, torch.eye(3, dtype=F64)[1:2], zero[:1], 1) - 0.05)
+    answer = prove(graph, region, threshold, BLOCKS)
+    assert complaint(answer, graph, region, threshold, 0.05, decides=False) == ""
+
+
+def test_without_tiles_or_sets_or_with_too_many_nothing_is_tried(monkeypatch):
+    def never(*arguments):
+        raise AssertionError("a tile was looked at")
+
+    monkeypatch.setattr(blocks_module, "solver", lambda _: never)
+    for name in ("dense", "leftover_pool"):
+        graph = ZOO[name](seeded(1))
+        query, known = asked(graph, box_of(graph, seeded(1), 0.5), TopK(0, 1))
+        assert Blocks()(query, known) is known
+    query, known = open_one()
+    sets = len(known.open_mixes(query))
+    assert Blocks(most=sets - 1)(query, known) is known
+    assert Blocks()(query, replace(known, mixes=None)).margin_bound(2) == Known(lower=known.lower).margin_bound(2)
+    done = replace(known, mixes={rows: replace(mix, value=1.0) for rows, mix in known.mixes.items()})
+    assert Blocks()(query, done).proved is Why.BLOCKS or done.margin_bound(2) <= query.slack
+
+
+def test_a_network_that_is_linear_on_the_region_is_left_to_its_bounds():
+    """No relu is open in some tile, or in none: programs without rows, or without variables."""
+    graph = ZOO["affine"](seeded(2))
+    image = torch.full((1, 4, 4), 0.5, dtype=F64)
+    for radius in (0.0, 0.4):
+        lower = image - radius * (torch.arange(4) < 1)
+        region = Region(lower[None], image[None])
+        raw = TopK(0, 1).rows(3)
+        least = float((graph(points_in(region, 4000, seeded(3))) @ raw.T).amin())
+        spec = Rows(raw, torch.full((2,), -least - 0.05, dtype=F64), 1)
+        query, known = asked(graph, region, spec)
+        after = Blocks()(query, replace(known, margin=None, image=None))
+        assert after.broken
+        assert not after.proved
+
+
+# ---- several sets
+
+
+def test_a_proof_needs_every_open_set():
+    """A margin holds when all its sets do: none is forgotten, none is taken for another."""
+    several = 0
+    for seed in range(8):
+        query, known = asked(*question("pooled", seed, 2, (0.3, 0.1)[seed % 2]))
+        still = known.open_mixes(query)
+        if len(still) < 2:
+            continue
+        several += 1
+        after = Blocks()(query, known)
+        images = query.graph(points_in(query.region, 2000, seeded(seed))) @ query.rows.T
+        for rows in still:
+            assert after.mixes[rows].value <= float(images[:, list(rows)].amax(1).min()) + 1e-9
+        assert all(after.mixes[rows].value == known.mixes[rows].value for rows in known.mixes.keys() - still.keys())
+        if after.proved:
+            assert after.open_mixes(query) == {}
+        elif not after.broken:
+            assert after.open_mixes(query) != {}
+    assert several > 0
+
+
+def test_questions_asked_together_name_the_stage():
+    """A conjunction proved by tiles alone says so."""
+    proved = 0
+    for seed in range(12):
+        graph, region, spec = question("added", seed, 2, 0.15)
+        alone = prove(graph, region, spec, BLOCKS)
+        if (alone.verdict, alone.why) == (Verdict.ROBUST, Why.BLOCKS):
+            together = prove_all(graph, region, [spec, spec], BLOCKS)
+            assert together.verdict is Verdict.ROBUST
+            assert together.why is Why.BLOCKS
+            proved += 1
+            break
+    assert proved > 0
+
+
+# ---- ends
+
+
+def test_ctrl_c_leaves_what_was_known(monkeypatch):
+    query, _ = open_one()
+    before = prove(query.original, query.region, query.spec, Portfolio(BLOCKS.stages[:2]))
+
+    def struck(*arguments, **more):
+        raise KeyboardInterrupt
+
+    for place in ("settle", "parts", "judge"):
+        with monkeypatch.context() as m:
+            m.setattr(blocks_module, place, struck)
+            answer = prove(query.original, query.region, query.spec, BLOCKS)
+        assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, Why.INTERRUPTED)
+        assert answer.margin_bound == before.margin_bound
+        assert answer.margin_seen == before.margin_seen
+
+
+def test_after_ctrl_c_no_other_tile_is_begun(monkeypatch):
+    query, _ = open_one("relus")
+    begun: list[float] = []
+
+    def slow(program, seconds, enough, *more):
+        begun.append(seconds)
+        if len(begun) == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+        return Outcome(Status.TIME, None, np.inf)
+
+    monkeypatch.setattr(blocks_module, "solver", lambda _: slow)
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may be born deaf to it
+    try:
+        answer = prove(query.original, query.region, query.spec, BLOCKS)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, Why.INTERRUPTED)
+    assert len(begun) <= 3 + Blocks().threads  # of 16
+
+
+class Ticking:
+    """A clock that moves on by itself every time it is read."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 6.0, 12.0, 25.0, 50.0])
+def test_a_budget_that_ends_anywhere_gives_an_honest_answer(seconds):
+    late = 0
+    for name in ("pooled", "added"):
+        query, _ = open_one(name)
+        budget = Budget.seconds(seconds, Ticking(0.3))
+        answer = prove(query.original, query.region, query.spec, BLOCKS, budget=budget)
+        least = float(query.spec.margin(query.original(points_in(query.region, 3000, seeded(9)))).min())
+        assert answer.verdict in (Verdict.ROBUST, Verdict.UNKNOWN) or answer.margin_seen <= 0
+        if answer.margin_bound is not None:
+            assert answer.margin_bound <= least + 1e-9
+        late += answer.why is Why.DEADLINE
+    assert late > 0 or seconds > 20
+
+
+# ---- no solver is believed beyond its bound
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(Status.FAILED, None, -1e9),  # a bound far too good
+        Outcome(Status.FAILED, None, np.nan),
+        Outcome(Status.TIME, None, np.inf),
+        Outcome(Status.TIME, None, np.nan),
+        Outcome(Status.INTERRUPTED, None, np.inf),
+    ],
+)
+def test_solvers_that_let_us_down_prove_nothing(monkeypatch, outcome):
+    query, _ = open_one()
+    monkeypatch.setattr(blocks_module, "solver", lambda _: lambda *_, **__: outcome)
+    answer = prove(query.original, query.region, query.spec, BLOCKS)
+    assert answer.verdict is not Verdict.ROBUST
+    least = float(query.spec.margin(query.original(points_in(query.region, 2000, seeded(2)))).min())
+    assert answer.margin_bound <= least + 1e-9
+
+
+def test_weak_bounds_of_a_solver_that_ran_out_of_time_count_for_what_they_are(monkeypatch):
+    """Dual bounds that are too high by 0.05 a tile still are bounds."""
+    query, known = open_one()
+    real = solver("highs")
+
+    def hurried(program, seconds, enough, *more):
+        found = real(program, seconds, enough, *more)
+        return Outcome(Status.TIME, found.solution, found.bound + 0.05)
+
+    exact = Blocks()(query, known)
+    monkeypatch.setattr(blocks_module, "solver", lambda _: hurried)
+    after = Blocks()(query, known)
+    assert known.margin_bound(2) <= after.margin_bound(2)
+    least = float(query.spec.margin(query.original(points_in(query.region, 2000, seeded(2)))).min())
+    assert max(after.margin_bound(2), exact.margin_bound(2)) <= least + 1e-9
+
+
+def test_any_weights_and_efforts_are_sound():
+    """Climbing nothing, or a lot; no choices, or all; one thread, or many."""
+    for seed, order in ((0, 1), (1, 2), (2, 3)):
+        graph, region, spec = question("rectified", seed, order, 0.05)
+        least = float(spec.margin(graph(points_in(region, 3000, seeded(4)))).min())
+        for climb in (Climb(Ascent(steps=0)), Climb(Ascent(steps=30))):
+            for stage in (Blocks(exact=0), Blocks(exact=10_000, weights=1), Blocks(threads=5)):
+                query, known = asked(graph, region, spec, climb=climb)
+                bound = (known if known.proved else stage(query, known)).margin_bound(order)
+                assert bound is not None and bound <= least + 1e-9
+
+
+def test_one_answer_for_one_seed():
+    query, known = open_one()
+    first, again = Blocks()(query, known), Blocks()(query, known)
+    assert isinstance(query.original, Graph)
+    assert first.margin_bound(2) == pytest.approx(again.margin_bound(2), abs=1e-9)
+    assert first.proved is again.proved
