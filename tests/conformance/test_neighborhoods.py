@@ -16,6 +16,8 @@ from aureole.core.graph import Linear
 from aureole.neighborhood import METHODS, Neighborhood, Problem, maximize, named_weights
 from aureole.neighborhood.ascent import JointAscent
 from aureole.neighborhood.certificate import Certificate
+from aureole.neighborhood.hunt import Hunt
+from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.oracle import Oracle
 from aureole.neighborhood.prover import Progress, Prover
 from aureole.verify import COMPLETE, Portfolio, prove
@@ -47,6 +49,9 @@ def run(
         method = replace(method, attack=SmoothPgd(steps=5, restarts=1), points=2, decay=0.4)
     if isinstance(method, Certificate):
         method = replace(method, ascent=JointAscent(steps=20))
+    if isinstance(method, Optimum):
+        first = Certificate(ascent=JointAscent(steps=20))
+        method = replace(method, first=first, hunt=Hunt(SmoothPgd(steps=5, restarts=1)))
     return method.run(LightProver(p, Budget.seconds(seconds), seed, on_progress))
 
 

@@ -44,6 +44,11 @@ class Prover:
         """The size of the best proved radii; 0 before the first proof, whatever the objective says of radii of 0."""
         return 0.0 if self._best is None else self.problem.size(self.radii)
 
+    @property
+    def witnesses(self) -> tuple[Float[Tensor, "channels height width"], ...]:
+        """The images met so far on which a spec fails (replayed)."""
+        return tuple(self._witnesses)
+
     def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
         region = self.problem.region(radii)

@@ -1,0 +1,109 @@
+"""The best radii of all, within a stated gap: upper bounds from witnesses against proofs, until they meet.
+
+Counterexample-guided: the largest objective that the known witnesses leave is put to the prover, a little inwards. A
+proof closes the gap; a witness lowers the bound. It gets there where radii are few, so for bands of rings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import Answer, Budget, Verdict
+from aureole.neighborhood.certificate import Certificate
+from aureole.neighborhood.hunt import Hunt, descend, inner
+from aureole.neighborhood.method import Method
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.prover import Prover
+from aureole.neighborhood.result import Neighborhood
+from aureole.neighborhood.upper import Left, UpperBound
+
+
+@dataclass(frozen=True)
+class Optimum(Method):
+    """Radii proved to be within `gap` of the best possible, or as near as the time allows.
+
+    first:  the method that finds the radii to begin with, in `share` of the time
+    hunt:   how witnesses are searched for between two proofs
+    halves: how often the way from the proved radii to radii that stayed open is halved, before a longer proof is tried
+    """
+
+    gap: float = 0.05
+    first: Method = field(default_factory=Certificate)
+    share: float = 0.3
+    hunt: Hunt = field(default_factory=Hunt)
+    halves: int = 2
+
+    def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
+        problem = prover.problem
+        left = Left(problem)
+        bound, interrupted, usual = left.best(), False, prover.query_seconds
+        try:
+            self._begin(prover)
+            generator = torch.Generator().manual_seed(prover.seed)
+            for image in (*prover.witnesses, *self.hunt.alone(problem, generator, prover.budget)):
+                left.without(image)
+            while True:
+                bound = descend(problem, left, self.hunt, prover.size, self.gap, generator, prover.budget)
+                if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
+                    break
+                if not self._settle(prover, left, inner(problem, bound, self.gap)):
+                    if prover.query_seconds >= prover.budget.remaining:
+                        break
+                    prover.query_seconds *= 2
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            prover.query_seconds = usual
+        return replace(stated(prover.finish(look=True), bound), interrupted=interrupted)
+
+    def _begin(self, prover: Prover) -> None:
+        whole = prover.budget
+        prover.budget = replace(whole, deadline=whole.at_most(self.share * whole.remaining).deadline)
+        try:
+            self.first.run(prover)
+        finally:
+            prover.budget = whole
+
+    def _settle(self, prover: Prover, left: Left, radii: Float[Tensor, "rings"]) -> bool:
+        """Ask the prover about radii and, where they stay open, half way back; whether that proved or broke some."""
+        low, size = prover.radii, prover.size
+        for _ in range(1 + self.halves):
+            answer = prover.check(radii)
+            if answer.verdict is Verdict.VULNERABLE:
+                left.without(self._smaller(prover.problem, answer, radii))
+            if answer.verdict is not Verdict.UNKNOWN or prover.budget.expired:
+                break
+            radii = (low + radii) / 2
+        return answer.verdict is Verdict.VULNERABLE or prover.size > size
+
+    def _smaller(self, problem: Problem, answer: Answer, radii: Float[Tensor, "rings"]) -> Tensor:
+        assert answer.witness is not None
+        return self.hunt.trimmed(problem, answer.witness, radii)
+
+
+def bounded(
+    found: Neighborhood,
+    problem: Problem,
+    witnesses: Sequence[Float[Tensor, "channels height width"]],
+    budget: Budget,
+    seed: int = 0,
+    hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
+) -> Neighborhood:
+    """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.
+
+    The result keeps its radii; nothing is proved here. With no time at all the known witnesses speak alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    left = Left(problem)
+    for image in (*witnesses, *found.witnesses.values(), *hunt.alone(problem, generator, budget)):
+        left.without(image)
+    return stated(found, descend(problem, left, hunt, found.size, 0.0, generator, budget))
+
+
+def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:
+    """The result with its distance to the best possible: `gap = 1 - size / upper_bound`."""
+    gap = max(0.0, 1 - found.size / bound.value) if bound.value > 0 else 0.0
+    return replace(found, upper_bound=bound.value, gap=gap)
