@@ -71,7 +71,7 @@ def summary(rows: list[dict], seconds: float) -> dict:
 
 
 def contradictions(rows: list[dict]) -> int:
-    """Labels proved at a radius above one where both an image with and one without them was found, or the other proof."""
+    """Labels proved in or out at a radius above one where they were found to be both, or proved the other."""
     found = 0
     for small, large in product(rows, rows):
         if all(small[key] == large[key] for key in KEYS[:3]) and small["radius"] < large["radius"]:

@@ -3,14 +3,16 @@
 from aureole.bounds import Ascent
 from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, MILP, Portfolio
+from aureole.verify.choose import Choose
 from aureole.verify.split import Split
-from aureole.verify.stages import Climb, Milp, Screen
+from aureole.verify.stages import Break, Climb, Milp, Screen
 
 PORTFOLIOS: dict[str, Portfolio] = {
     "complete": COMPLETE,
     "incomplete": INCOMPLETE,
     "milp": MILP,
     "no attack": Portfolio((Screen(), Climb(Ascent(steps=4)), Milp())),  # the MILP itself must find what fails
+    "choices": Portfolio((Screen(), Break(), Choose())),
     "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
 }
 HURRIED = Portfolio((Screen(), Milp(most_seconds=2e-3)))

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from aureole import nets
@@ -83,4 +84,51 @@ def test_record_and_picture(command, files, tmp_path):
 
 def test_words_for_people(command, files):
     done = command(*files.prove("--radius", "0"))
-    assert done.out.startswith(f"ROBUST  Proved: label {files.target} stays among the 2 highest scores of net")
+    assert done.out.startswith(f"ROBUST  Proved: label {files.target} stays among the 2 highest scores (net,")
+
+
+def test_several_targets_must_all_stay(command, files):
+    both = json.loads(command(*files.prove("--target", files.target, "--radius", "0", "--json")).out)
+    assert both["verdict"] == "ROBUST"  # the same label twice is one
+    line = [*files.prove("--target", files.other, "--radius", "0", "--json")]
+    answer = json.loads(command(*line).out)
+    assert answer["verdict"] == "VULNERABLE"
+    assert f"label {files.other} stays among" in answer["detail"]
+
+
+def test_two_labels_that_stay(command, files):
+    standing = json.loads(command("labels", files.net, files.image, "--k", "2", "--radius", "0", "--json").out)
+    first, second = (str(row["label"]) for row in standing["labels"] if row["standing"] == "in")
+    line = ["prove", files.net, files.image, "--k", "2", "--target", first, "--target", second, "--radius", "1e-4"]
+    done = command(*line)
+    assert done.out.startswith("ROBUST")
+    assert f"label {first} stays" in done.out and f"label {second} stays" in done.out
+
+
+def test_a_label_that_stays_out(command, files):
+    line = ["prove", files.net, files.image, "--target", files.other, "--k", "2", "--out-of-top", "--json"]
+    assert json.loads(command(*line, "--radius", "0").out)["verdict"] == "ROBUST"
+    assert json.loads(command(*files.prove("--out-of-top", "--radius", "0", "--json")).out)["verdict"] == "VULNERABLE"
+
+
+def test_a_score_above_a_threshold(command, files, tmp_path):
+    line = ["prove", files.net, files.image, "--target", files.target, "--radius", "0", "--json"]
+    assert json.loads(command(*line, "--threshold", "-100").out)["verdict"] == "ROBUST"
+    answer = json.loads(command(*line, "--threshold", "100", "--out", "out").out)
+    assert answer["verdict"] == "VULNERABLE"
+    assert read_record(tmp_path / "out")[0].config["threshold"] == 100
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--k", "2", "--threshold", "0"), "both of --k and --threshold"),
+        (("--threshold", "0", "--out-of-top"), "--out-of-top goes with --k"),
+        (("--threshold", "nan"), "finite"),
+        (("--k", "10", "--out-of-top"), "k = 10"),
+        (("--k", "2", "--target", "11", "--out-of-top"), "label 11"),
+    ],
+)
+def test_specs_that_do_not_go_together_are_told(command, files, more, told):
+    line = ["prove", files.net, files.image, "--target", files.target, "--radius", "0"]
+    assert told in command(*line, *more).complaint

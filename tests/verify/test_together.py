@@ -192,4 +192,6 @@ def test_a_stage_may_be_left_out():
     lean = classify_labels(graph, region, 2, Portfolio((Screen(), Milp())))
     full = classify_labels(graph, region, 2, COMPLETE)
     lone = classify_labels(graph, region, 2, Portfolio((Screen(), Climb(), Break(), Milp())))
-    assert [a.standing for a in lean.answers] == [a.standing for a in full.answers] == [a.standing for a in lone.answers]
+    assert (
+        [a.standing for a in lean.answers] == [a.standing for a in full.answers] == [a.standing for a in lone.answers]
+    )

@@ -1,5 +1,6 @@
 """Proved bounds of a network over regions: interval, linear and optimised linear."""
 
+from aureole.bounds.choices import Choices, choice_bounds
 from aureole.bounds.intermediate import intermediate_bounds
 from aureole.bounds.interval import Bounds, Interval
 from aureole.bounds.linear import backward, lower_bounds, minimizers, relax
@@ -8,9 +9,11 @@ from aureole.bounds.optimise import Ascent, Optimised, optimise
 __all__ = [
     "Ascent",
     "Bounds",
+    "Choices",
     "Interval",
     "Optimised",
     "backward",
+    "choice_bounds",
     "intermediate_bounds",
     "lower_bounds",
     "minimizers",

@@ -1,10 +1,10 @@
 """Bounds of every inner node: intervals first, then linear bounds for the neurons that are open and matter."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.bounds.interval import Bounds, Interval, IntervalRule, interval_step
@@ -87,7 +87,7 @@ def _linear(
     """Linear bounds of the chosen neurons of node i; infinite elsewhere."""
     lower = torch.full_like(neurons, -torch.inf, dtype=region.lower.dtype)
     upper = -lower
-    if _local(graph, i):
+    if is_local(graph, i):
         chosen = neurons.nonzero(as_tuple=True)
         values = _by_patches(graph, region, i, chosen, relaxations)
         lower, upper = lower.index_put(chosen, values[0]), upper.index_put(chosen, -values[1])
@@ -105,7 +105,7 @@ def _linear(
     return Interval(flat_lower.reshape(lower.shape), flat_upper.reshape(upper.shape))
 
 
-def _local(graph: Graph, i: int) -> bool:
+def is_local(graph: Graph, i: int) -> bool:
     """Whether node i sees the image through convolutions and pools only, so that patches apply.
 
     Paths that meet must have the same total stride: patches have no common window otherwise.
@@ -132,12 +132,30 @@ def _by_patches(
     batch, channel, top, left = neurons
     one = torch.zeros(len(batch), graph.nodes[start].shape[0], dtype=region.lower.dtype, device=region.lower.device)
     one[torch.arange(len(batch)), channel] = 1
-    pending = {start: Patch(torch.stack([one, -one])[..., None, None], top, left, batch)}
-    constant = region.lower.new_zeros(2, len(batch))
+    patch = Patch(torch.stack([one, -one])[..., None, None], top, left, batch)
+    return patch_bounds(graph, region, start, patch, relaxations)
+
+
+def patch_bounds(
+    graph: Graph,
+    region: Region,
+    start: int,
+    first: Patch,
+    relaxations: Relaxations,
+    shortcut: Callable[[int, Patch], Tensor | None] = lambda i, patch: None,
+) -> Float[Tensor, "2 neurons"]:
+    """Lower bounds of patches over node `start`, which must be local (`is_local`).
+
+    shortcut: bounds of patches over a node by other means, asked where the way down is a single node; None passes
+    """
+    pending = {start: first}
+    constant = region.lower.new_zeros(first.coef.shape[:2])
     for i in range(start, 0, -1):
         if i not in pending:
             continue
         node, patch = graph.nodes[i], pending.pop(i)
+        if not pending and (found := shortcut(i, patch)) is not None:
+            return constant + found
         if not isinstance(node.op, Add):
             if isinstance(node.op, Conv):
                 patch = _inside(patch, node.shape)

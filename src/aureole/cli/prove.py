@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from aureole import verify
-from aureole.cli import answers, inputs, options, records
+from aureole.cli import answers, inputs, options, records, specs
 from aureole.cli.cases import Settings, answer_all
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
-from aureole.core import Answer, Budget, InputError, Region, Rings, TopK, Verdict, Why
+from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
 from aureole.core.files import write_bytes
 
 
@@ -20,8 +20,16 @@ def prove(
     image: Annotated[
         Path | None, typer.Argument(metavar="IMAGE", help="A PNG (8 bit) or .npy image.", show_default=False)
     ] = None,
-    target: Annotated[int | None, typer.Option("--target", help="The label that must survive.")] = None,
+    target: Annotated[
+        list[int] | None, typer.Option("--target", help="The label that must survive; several: all must.")
+    ] = None,
     k: Annotated[int | None, typer.Option("--k", help="The target must stay among the k highest scores.")] = None,
+    out_of_top: Annotated[
+        bool, typer.Option("--out-of-top", help="The target must stay out of the k highest instead.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Instead of --k: the target's score must stay above this.")
+    ] = None,
     radius: Annotated[float | None, typer.Option("--radius", help="One radius for every pixel.")] = None,
     radii: Annotated[Path | None, typer.Option("--radii", help="JSON, text or .npy: one radius per ring.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="PNG or .npy: the object of the rings.")] = None,
@@ -44,7 +52,7 @@ def prove(
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
-    """Decide whether the target stays among the k highest scores for every image within the radii.
+    """Decide whether the target stays among (or out of) the k highest scores for every image within the radii.
 
     ROBUST is proved, VULNERABLE comes with a witness image, UNKNOWN says why. Ctrl-C ends the work with what is known
     (status 130). --cases gives one JSON line per question, in order; with --out a later run goes on where it stopped.
@@ -53,16 +61,17 @@ def prove(
     options.check_seed(seed)
     portfolio = verify.portfolio(method, solver)
     if cases is not None:
-        given = (net, image, target, k, radius, radii, mask, witness, arch, mean, std)
+        given = (
+            net, image, target or None, k, out_of_top or None, threshold, radius, radii, mask, witness, arch, mean, std,
+        )  # fmt: skip
         _check_cases(given, out)
         answer_all(cases, out, Settings(timeout, seed, method, solver, data_root))
         return
-    if net is None or image is None or target is None or k is None:
+    if net is None or image is None or not target or (k is None and threshold is None):
         raise InputError("NET, IMAGE, --target and --k are needed; pass them, or --cases with a file of questions")
     _check(radius, radii, mask, witness, out)
     network, graph = inputs.read_network(net, arch, data_root, mean, std)
-    spec = TopK(target, k)
-    spec.rows(graph.classes)
+    asked = specs.named_specs(target, k, out_of_top, threshold, graph.classes)
     pixels, graph = inputs.read_image_for(image, graph)
     marked = None if mask is None else inputs.read_fitting_mask(mask, pixels)
     ring_radii = None
@@ -73,15 +82,19 @@ def prove(
     else:
         region = Region.ball(pixels, float(radius or 0.0))
 
-    with progress(f"proving label {target} in {network.name}", timeout):
-        answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, portfolio)
+    with progress(f"proving label {', '.join(map(str, target))} in {network.name}", timeout):
+        answer = specs.decide(graph, pixels, region, asked, Budget.seconds(timeout), seed, portfolio)
 
     place = witness or (out / "witness.npy" if out is not None else None)
     config: dict[str, Any] = {
-        "target": target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
+        "target": target[0] if len(target) == 1 else target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
         "method": method, "solver": solver,
     }  # fmt: skip
     config |= {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
+    if out_of_top:
+        config["out_of_top"] = True
+    if threshold is not None:
+        config["threshold"] = threshold
     if ring_radii is not None:
         config["radii"] = ring_radii.tolist()
     result = answers.result(answer, place) | {"record": None, "notes": list(graph.notes)}
@@ -96,7 +109,7 @@ def prove(
     if json:
         print_json(result)
     else:
-        _tell(answer, result, network.name, target, k, pictures)
+        _tell(answer, result, network.name, "; ".join(spec.claim for spec in asked), pictures)
     if answer.why is Why.INTERRUPTED:
         raise Interrupted("interrupted: what was known by then")
 
@@ -135,11 +148,10 @@ def _check(
         options.check_out(out)
 
 
-def _tell(answer: Answer, result: dict[str, Any], network: str, target: int, k: int, pictures: list[Path]) -> None:
-    place = f"among the {k} highest scores" if k > 1 else "on the highest score"
+def _tell(answer: Answer, result: dict[str, Any], network: str, claim: str, pictures: list[Path]) -> None:
     sentence = {
-        Verdict.ROBUST: f"Proved: label {target} stays {place} of {network} for every image within the radii.",
-        Verdict.VULNERABLE: f"Broken: label {target} is not {place} of {network} for an image within the radii.",
+        Verdict.ROBUST: f"Proved: {claim} ({network}, every image within the radii).",
+        Verdict.VULNERABLE: f"Broken: not for every image within the radii of {network}: {answer.detail or claim}.",
         Verdict.UNKNOWN: f"Open: {answer.detail or 'the work ended without a proof or a witness'}.",
     }[answer.verdict]
     facts = [("decided by", str(answer.why))]

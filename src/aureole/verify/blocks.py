@@ -131,6 +131,8 @@ class Blocks(Stage):
         return split
 
     def _improved(self, query: Query, part: Part, effort: Effort, gap: float) -> Part:
+        if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
+            return part
         find = solver(self.solver)
         for whole in [False] * effort.linear + [True] * effort.whole:
             if query.budget.expired:

@@ -106,10 +106,11 @@ def classify_labels(
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
 ) -> Labels:
-    """Say of every label whether it is among the k highest scores on all images of `region` (batch 1), on none, on some.
+    """Say of every label whether it is among the k highest scores on all images of `region`, on none, or on some.
 
-    IN and OUT as ROBUST in `prove`, BOTH by two replayed images. The budget is for all labels together. Where exactly
-    the other labels of a place are proved, counting proves the rest (`counted`). InputError as `prove`.
+    `region` is one box. IN and OUT as ROBUST in `prove`, BOTH by two replayed images. The budget is for all labels
+    together. Where the proofs of some labels leave no other place for the rest, counting proves those (`counted`).
+    InputError as `prove`.
 
     The task: Mour and Drachsler-Cohen, SAS 2024.
     """

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
+from aureole.verify.choose import Choose
 from aureole.verify.query import Known, Query
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Screen, Stage
@@ -25,7 +26,9 @@ class Portfolio:
             raise ValueError("Climb and Milp read the bounds of Screen: put it before them")
 
 
-COMPLETE = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Split(), Blocks(), Milp()))
+COMPLETE = Portfolio(
+    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Choose(), Split(), Blocks(), Milp())
+)
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 

@@ -153,7 +153,7 @@ class Known:
         return self.judged(query, *query.replayed(image))
 
     def judged(self, query: Query, image: Float[Tensor, "*shape"], scores: Float[Tensor, "classes"]) -> "Known":
-        """Keep an image that `query.replayed` (or that of another question about the region) gave, if it is the worst."""
+        """Keep what `query.replayed`, or that of another question about the region, gave, if it is the worst."""
         margin = float(query.spec.margin(scores))
         if self.margin is not None and self.margin <= margin:
             return self

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.bounds import Ascent, intermediate_bounds, lower_bounds, minimizers, optimise, relax
+from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import Parameters, lower_planes
 from aureole.core import Why
 from aureole.verify.encoding import encode, inexact
@@ -153,8 +153,13 @@ class Climb(Stage):
             weights = found.weights[0].to(torch.float64)
             weights = weights / weights.sum(-1, keepdim=True)
             rows = weights.unsqueeze(-1).mul(rows).sum(1)
-        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)
-        return values[0], Climbed(weights, parameters)
+        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
+        short = (values <= query.slack).nonzero().squeeze(1)
+        if len(short):
+            chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
+            if chosen is not None:
+                values = values.index_copy(0, short, torch.maximum(values[short], chosen))
+        return values, Climbed(weights, parameters)
 
 
 @dataclass(frozen=True)
