@@ -42,7 +42,7 @@ def main(
             summary[f"median size, {network}"] = round(statistics.median(sizes), 4) if sizes else None
         gaps = [row["gap"] for row in rows if row["gap"] is not None]
         if gaps:
-            summary["gap median"], summary["gap within 5 %"] = statistics.median(gaps), sum(g <= 0.05 for g in gaps)
+            summary["gap median"], summary["gap within 5 %"] = statistics.median(gaps), sum(gap <= 0.05 for gap in gaps)
         if bands is not None:
             summary["bands from"] = list(bands)
         write(f"neighborhoods_{method}{suffix}", summary, rows)

@@ -17,8 +17,8 @@ from aureole.neighborhood.upper import UpperBound, ways_out
 from nets_zoo import F64, seeded
 
 PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
-LIGHT = Hunt(SmoothPgd(steps=6, restarts=1))
-METHOD = Optimum(first=Certificate(ascent=JointAscent(steps=20)), hunt=LIGHT)
+LIGHT = Hunt(*[SmoothPgd(steps=6, restarts=1)] * 2)
+METHOD = Optimum(gap=0.1, first=Certificate(ascent=JointAscent(steps=20)), hunt=LIGHT)
 
 
 def best(problem) -> float:

@@ -171,6 +171,8 @@ def descend(
         if image is None:
             return bound
         left.without(image)
+        if left.has(bound.radii):  # radii as small as rounding: no witness rules them out for certain
+            return bound
 
 
 def inner(problem: Problem, bound: UpperBound, gap: float) -> Float[Tensor, "rings"]:

@@ -12,18 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Answer, Budget, Verdict
-from aureole.neighborhood.certificate import Certificate
+from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.hunt import Hunt, descend, inner
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left, UpperBound
+from aureole.verify import COMPLETE
 
 
 @dataclass(frozen=True)
 class Optimum(Method):
-    """Radii proved to be within `gap` of the best possible, or as near as the time allows.
+    """Radii proved to be within `gap` of the best possible, or as near as the time allows; then each ring is looked at.
 
     first:  the method that finds the radii to begin with, in `share` of the time
     hunt:   how witnesses are searched for between two proofs
@@ -49,10 +50,13 @@ class Optimum(Method):
                 bound = descend(problem, left, self.hunt, prover.size, self.gap, generator, prover.budget)
                 if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
                     break
-                if not self._settle(prover, left, inner(problem, bound, self.gap)):
+                if not self._settle(prover, left, bound):
                     if prover.query_seconds >= prover.budget.remaining:
                         break
                     prover.query_seconds *= 2
+            prover.query_seconds = usual
+            for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
+                grow(prover, ring, COMPLETE)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -67,9 +71,13 @@ class Optimum(Method):
         finally:
             prover.budget = whole
 
-    def _settle(self, prover: Prover, left: Left, radii: Float[Tensor, "rings"]) -> bool:
-        """Ask the prover about radii and, where they stay open, half way back; whether that proved or broke some."""
+    def _settle(self, prover: Prover, left: Left, bound: UpperBound) -> bool:
+        """Ask the prover about radii that close the gap and, where they stay open, half way back.
+
+        Whether that proved larger radii or lowered the bound.
+        """
         low, size = prover.radii, prover.size
+        radii = inner(prover.problem, bound, self.gap)
         for _ in range(1 + self.halves):
             answer = prover.check(radii)
             if answer.verdict is Verdict.VULNERABLE:
@@ -77,7 +85,7 @@ class Optimum(Method):
             if answer.verdict is not Verdict.UNKNOWN or prover.budget.expired:
                 break
             radii = (low + radii) / 2
-        return answer.verdict is Verdict.VULNERABLE or prover.size > size
+        return not left.has(bound.radii) or prover.size > size
 
     def _smaller(self, problem: Problem, answer: Answer, radii: Float[Tensor, "rings"]) -> Tensor:
         assert answer.witness is not None
@@ -90,17 +98,19 @@ def bounded(
     witnesses: Sequence[Float[Tensor, "channels height width"]],
     budget: Budget,
     seed: int = 0,
+    gap: float = 0.05,
     hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
 ) -> Neighborhood:
     """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.
 
-    The result keeps its radii; nothing is proved here. With no time at all the known witnesses speak alone.
+    The result keeps its radii; nothing is proved here. With no time at all the known witnesses speak alone. The search
+    ends at a distance of `gap`.
     """
     generator = torch.Generator().manual_seed(seed)
     left = Left(problem)
     for image in (*witnesses, *found.witnesses.values(), *hunt.alone(problem, generator, budget)):
         left.without(image)
-    return stated(found, descend(problem, left, hunt, found.size, 0.0, generator, budget))
+    return stated(found, descend(problem, left, hunt, found.size, gap, generator, budget))
 
 
 def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:

@@ -93,6 +93,10 @@ class Left:
             return  # another witness rules out as much
         self._rows = np.vstack([self._rows[~(row <= self._rows).all(1)], row])
 
+    def has(self, radii: Float[Tensor, "rings"]) -> bool:
+        """Whether no witness so far rules the radii out."""
+        return not bool((self._rows < radii.numpy()).all(1).any())
+
     def best(self, budget: Budget = Budget()) -> UpperBound:  # noqa: B008  (frozen, without end)
         """The largest objective that is left; when the time ends, a bound of it."""
         if self.problem.objective == "min":
@@ -137,7 +141,7 @@ class Left:
                 return [], -np.inf
             if not (taken & open_[row]).any():
                 taken |= open_[row]
-                cost += least[row]
+                cost += float(least[row])
                 if taken.all():
                     break
         first = dearest[0]
