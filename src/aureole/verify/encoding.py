@@ -171,9 +171,7 @@ class _Builder:
     def program(self, objective: Terms) -> Program:
         count = len(self.lower)
         starts = np.cumsum([0, *(len(c) for c in self.columns)])
-        values, columns = (
-            np.concatenate([kind, *part]) for kind, part in zip(NOTHING[::-1], (self.values, self.columns))
-        )
+        values, columns = (np.concatenate([kind, *part]) for kind, part in zip(NOTHING[::-1], (self.values, self.columns)))
         matrix = csr_matrix((values, columns, starts), shape=(len(self.columns), count))
         goal = np.zeros(count)
         goal[objective[0]] = objective[1]
