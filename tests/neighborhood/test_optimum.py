@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import linprog
 
 from aureole.attacks import SmoothPgd
-from aureole.core import AboveThreshold, Budget, Verdict
+from aureole.core import AboveThreshold, Answer, Budget, Verdict, Why
 from aureole.neighborhood import OBJECTIVES, bounded, maximize
 from aureole.neighborhood.ascent import JointAscent
 from aureole.neighborhood.certificate import Certificate
@@ -14,6 +14,7 @@ from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import Uniform
 from aureole.neighborhood.upper import UpperBound, ways_out
+from aureole.verify import COMPLETE
 from nets_zoo import F64, seeded
 
 PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
@@ -38,7 +39,7 @@ def best(problem) -> float:
 @pytest.mark.parametrize("limits", [{}, {"cap": 0.6, "floor": torch.tensor([0.1, 0.0, 0.2], dtype=F64)}])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_it_closes_in_on_the_optimum(linear_problem, objective, limits):
-    problem = linear_problem((4.0, 1.0, 0.2), objective=objective, **limits)
+    problem = linear_problem((4.0, 2.0, 0.2), objective=objective, **limits)
     found = maximize(problem, METHOD, budget=Budget.seconds(60.0))
     assert found.upper_bound is not None and found.gap is not None
     assert found.size <= best(problem) + 1e-9 <= found.upper_bound + 2e-9
@@ -110,6 +111,30 @@ def test_no_time_no_gap_closed(linear_problem):
     assert found.verdict is Verdict.UNKNOWN
     assert (found.size, found.gap) == (0.0, 1.0)
     assert found.upper_bound >= best(problem)
+
+
+class Reluctant(Prover):
+    """Gives up on whatever lies near the limit, unless it gets the time."""
+
+    needed = 20.0
+
+    def check(self, radii, portfolio=COMPLETE):
+        if self.query_seconds < self.needed and 0.7 < float(radii @ PRICES) < 1:
+            return Answer(Verdict.UNKNOWN, Why.DEADLINE)
+        return super().check(radii, portfolio)
+
+
+def test_what_stays_open_is_asked_again_with_more_time(linear_problem):
+    problem = linear_problem((4.0, 2.0, 0.2))
+    prover = Reluctant(problem, Budget.seconds(100.0), 0, query_seconds=5.0)
+    found = METHOD.run(prover)
+    assert found.gap is not None and found.gap <= METHOD.gap
+    assert prover.query_seconds == 5.0
+    hopeless = Reluctant(problem, Budget.seconds(15.0), 0, query_seconds=5.0)
+    hopeless.needed = 1e9
+    open_ = METHOD.run(hopeless)
+    assert open_.upper_bound is not None and open_.upper_bound >= best(problem)
+    assert 0.6 < float(open_.radii @ PRICES) <= 0.7
 
 
 class Interrupting(Prover):

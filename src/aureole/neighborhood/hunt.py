@@ -1,6 +1,7 @@
 """Attacks for witnesses that lower the upper bound most: those that leave rings alone, or hardly move them."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -157,17 +158,21 @@ def descend(
     gap: float,
     generator: torch.Generator,
     budget: Budget,
+    most_seconds: float = inf,
 ) -> UpperBound:
     """Lower the bound by attacks alone, until none succeeds, it is within `gap` of `size`, or the time ends.
+
+    Attacks end after `most_seconds`, the rest of the budget is for the search over what the witnesses leave.
 
     The attacks look a little inside the radii where the bound is met, so far that a proof there would close the gap:
     what they find then lowers it by a good step.
     """
+    attacking = budget.at_most(most_seconds)
     while True:
         bound = left.best(budget.at_most(hunt.share * budget.remaining))
-        if budget.expired or not bound.tight or size >= (1 - gap) * bound.value:
+        if attacking.expired or not bound.tight or size >= (1 - gap) * bound.value:
             return bound
-        image = hunt.inside(problem, inner(problem, bound, gap), generator, budget)
+        image = hunt.inside(problem, inner(problem, bound, gap), generator, attacking)
         if image is None:
             return bound
         left.without(image)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.core import Answer, Budget, Verdict
+from aureole.core import Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.hunt import Hunt, descend, inner
 from aureole.neighborhood.method import Method
@@ -28,14 +28,15 @@ class Optimum(Method):
 
     first:  the method that finds the radii to begin with, in `share` of the time
     hunt:   how witnesses are searched for between two proofs
-    halves: how often the way from the proved radii to radii that stayed open is halved, before a longer proof is tried
+    least:  the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
+            time; the part halves where the prover gives up and grows by half where it proves
     """
 
     gap: float = 0.05
     first: Method = field(default_factory=Certificate)
     share: float = 0.3
     hunt: Hunt = field(default_factory=Hunt)
-    halves: int = 2
+    least: float = 0.1
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
@@ -46,14 +47,27 @@ class Optimum(Method):
             generator = torch.Generator().manual_seed(prover.seed)
             for image in (*prover.witnesses, *self.hunt.alone(problem, generator, prover.budget)):
                 left.without(image)
+            part, descended = 1.0, False
             while True:
-                bound = descend(problem, left, self.hunt, prover.size, self.gap, generator, prover.budget)
+                if not descended:
+                    time = prover.budget.remaining / 2
+                    bound = descend(problem, left, self.hunt, prover.size, self.gap, generator, prover.budget, time)
                 if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
                     break
-                if not self._settle(prover, left, bound):
+                target = inner(problem, bound, self.gap)
+                radii = problem.within(prover.radii + part * (target - prover.radii))
+                answer = prover.check(radii)
+                if answer.witness is not None:
+                    left.without(self.hunt.trimmed(problem, answer.witness, radii))
+                descended = left.has(bound.radii)
+                if answer.verdict is Verdict.ROBUST:
+                    part = min(1.0, 1.5 * part)
+                elif descended:  # nothing was learnt about the target
+                    part /= 2
+                if part < self.least:
                     if prover.query_seconds >= prover.budget.remaining:
                         break
-                    prover.query_seconds *= 2
+                    part, prover.query_seconds = 0.5, 2 * prover.query_seconds
             prover.query_seconds = usual
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
                 grow(prover, ring, COMPLETE)
@@ -70,26 +84,6 @@ class Optimum(Method):
             self.first.run(prover)
         finally:
             prover.budget = whole
-
-    def _settle(self, prover: Prover, left: Left, bound: UpperBound) -> bool:
-        """Ask the prover about radii that close the gap and, where they stay open, half way back.
-
-        Whether that proved larger radii or lowered the bound.
-        """
-        low, size = prover.radii, prover.size
-        radii = inner(prover.problem, bound, self.gap)
-        for _ in range(1 + self.halves):
-            answer = prover.check(radii)
-            if answer.verdict is Verdict.VULNERABLE:
-                left.without(self._smaller(prover.problem, answer, radii))
-            if answer.verdict is not Verdict.UNKNOWN or prover.budget.expired:
-                break
-            radii = (low + radii) / 2
-        return not left.has(bound.radii) or prover.size > size
-
-    def _smaller(self, problem: Problem, answer: Answer, radii: Float[Tensor, "rings"]) -> Tensor:
-        assert answer.witness is not None
-        return self.hunt.trimmed(problem, answer.witness, radii)
 
 
 def bounded(
@@ -108,7 +102,8 @@ def bounded(
     """
     generator = torch.Generator().manual_seed(seed)
     left = Left(problem)
-    for image in (*witnesses, *found.witnesses.values(), *hunt.alone(problem, generator, budget)):
+    alone = hunt.alone(problem, generator, budget.at_most(budget.remaining / 2))  # with many rings it takes long
+    for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
     return stated(found, descend(problem, left, hunt, found.size, gap, generator, budget))
 
