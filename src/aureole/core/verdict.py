@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,6 +45,7 @@ class Answer:
     seconds:      wall-clock time
     calls:        how often each stage ran
     stage_seconds: wall-clock time of each stage
+    hints:        a value that `prove` takes for the next question about the same network
     detail:       one line for people: why the verdict is UNKNOWN, or what is to be known about the witness
     """
 
@@ -58,3 +60,4 @@ class Answer:
     calls: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
+    hints: Any = field(default=None, repr=False)

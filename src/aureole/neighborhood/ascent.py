@@ -17,7 +17,7 @@ from aureole.core import Budget, Graph, Region, Rows, Spec
 from aureole.core.graph import merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
-from aureole.verify.query import with_constants
+from aureole.verify.query import Hints, with_constants
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class JointAscent:
     goal:    the certified margin aimed at, in units of the clean margin; half of it suffices to keep a point
     """
 
-    steps: int = 200
+    steps: int = 600
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
     end: float = 0.1
     penalty: float = 3.0
@@ -42,10 +42,12 @@ class Climbed:
     """The largest radii that kept a positive certified margin (float32: prove them), and each ring's price there.
 
     prices: by how much the certified margin falls per unit of each ring's radius
+    hints:  the relaxation's parameters there, for the proof
     """
 
     radii: Float[Tensor, "rings"]
     prices: Float[Tensor, "rings"]
+    hints: Hints
 
 
 def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
@@ -60,6 +62,7 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95))
     multiplier, best, size = 0.0, start.float(), problem.size(start)
+    kept: dict[int, dict[str, Tensor]] = {}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
         relaxations, region = _relaxed(problem, graph, image, radii)
@@ -78,6 +81,7 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
         loss.backward()
         if good and problem.size(radii.detach()) > size:
             best, size = radii.detach().clone(), problem.size(radii.detach())
+            kept = {i: {name: v.detach().clone() for name, v in named.items()} for i, named in free.items()}
         if step == ascent.steps or budget.expired:
             break
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
@@ -89,10 +93,11 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
             project(free)
     best.requires_grad_(True)
     relaxations, region = _relaxed(problem, graph, image, best)
-    values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
+    values = lower_bounds(graph, region, rows, relaxations, kept or free or None)[0]
     _margin(problem, values).backward()
     prices = torch.zeros_like(best) if best.grad is None else -best.grad
-    return Climbed(best.detach().double(), prices.clamp(min=0).double())
+    hints = Hints(problem.graph, rows=rows[0].double(), parameters=kept)
+    return Climbed(best.detach().double(), prices.clamp(min=0).double(), hints)
 
 
 def _relaxed(problem: Problem, graph: Graph, image: Tensor, radii: Tensor) -> tuple[Relaxations, Region]:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aureole.attacks import SmoothPgd
+from aureole.attacks.base import Attack
 from aureole.core import Verdict
 from aureole.neighborhood.ascent import JointAscent, climb
 from aureole.neighborhood.method import Method
@@ -14,35 +16,60 @@ from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
 
+SEARCHING = Portfolio(COMPLETE.stages[:-1])
+"""Without the MILP of the whole network, whose time is better spent on other radii."""
+
 
 @dataclass(frozen=True)
 class Certificate(Method):
-    """Ascent from the certified uniform ball, then rings grown one by one.
+    """Ascent from the certified uniform ball; then all radii are stretched together, and single rings grown.
 
-    shrink: factors tried on the climbed radii until bounds prove them (the climb runs in float32 with its own slopes)
-    share:  of the time that the climb may take
+    shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
+    stretch: by how much the radii are stretched at first, and the least that is worth a proof
+    share:   of the time: what the climb may take, and until when radii are stretched
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
-    share: float = 0.6
+    stretch: tuple[float, float] = (0.04, 0.005)
+    share: tuple[float, float] = (0.5, 0.8)
+    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
-        problem = prover.problem
+        problem, budget = prover.problem, prover.budget
         start = self._uniform(prover)
-        climbed = climb(problem, start, self.ascent, prover.budget.at_most(self.share * prover.budget.remaining))
+        climbed = climb(problem, start, self.ascent, budget.at_most(self.share[0] * budget.remaining))
         for factor in self.shrink:
             radii = problem.within(climbed.radii * factor)
-            if prover.budget.expired or problem.size(radii) <= prover.size:
+            if budget.expired or problem.size(radii) <= prover.size:
                 break
-            if prover.check(radii, INCOMPLETE).verdict is Verdict.ROBUST:
+            if prover.check(radii, INCOMPLETE, climbed.hints).verdict is Verdict.ROBUST:
                 break
         gain = rises_with(problem.objective, climbed.radii, problem.weights) / climbed.prices.clamp(min=1e-9)
         order = sorted(range(len(gain)), key=lambda d: -float(gain[d]))
-        for portfolio in (INCOMPLETE, COMPLETE):  # the cheap answers first: they also tell what is left to prove
-            for ring in order:
-                grow(prover, ring, portfolio)
-        return prover.finish(look=True)
+        for ring in order:  # those that cost the margin next to nothing reach their caps
+            if float(climbed.prices[ring]) * problem.delta < (prover.margin_bound or 0.0):
+                grow(prover, ring, INCOMPLETE)
+        self._stretch(prover)
+        for ring in order:
+            grow(prover, ring, COMPLETE)
+        prover.look(self.attack)
+        return prover.finish(look=True, prices=climbed.prices)
+
+    def _stretch(self, prover: Prover) -> None:
+        """Stretch all radii by one factor, by longer steps while they are proved, then by shorter ones."""
+        problem, budget = prover.problem, prover.budget
+        end = budget.remaining * (self.share[1] - self.share[0]) / (1 - self.share[0])
+        part = budget.at_most(end)
+        step, longer = self.stretch[0], True
+        while step >= self.stretch[1] and not part.expired:
+            radii = problem.within(prover.radii * (1 + step))
+            if problem.size(radii) <= prover.size:
+                return
+            if prover.check(radii, SEARCHING).verdict is Verdict.ROBUST:
+                step = 2 * step if longer else step
+            else:
+                longer, step = False, step / 2
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
         """The largest single radius that attack and bounds settle, to a few percent."""

@@ -69,6 +69,7 @@ class Optimum(Method):
                         break
                     part, prover.query_seconds = 0.5, 2 * prover.query_seconds
             prover.query_seconds = usual
+            prover.look(self.hunt.last)
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
                 grow(prover, ring, COMPLETE)
         except KeyboardInterrupt:

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.attacks import SmoothPgd
+from aureole.attacks.base import Attack
 from aureole.core import Answer, Budget, Region, Verdict, Why
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
-from aureole.verify import COMPLETE, Portfolio, prove, prove_all
+from aureole.verify import COMPLETE, Hints, Portfolio, prove, prove_all
 
 Progress = Callable[[float, float], None]
 """Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
@@ -38,6 +39,7 @@ class Prover:
         self._witnesses: list[Tensor] = []
         self.radii = torch.zeros(len(problem.rings), dtype=torch.float64)
         self._best: Answer | None = None
+        self._hints: Hints | None = None
 
     @property
     def size(self) -> float:
@@ -49,11 +51,21 @@ class Prover:
         """The images met so far on which a spec fails (replayed)."""
         return tuple(self._witnesses)
 
-    def check(self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE) -> Answer:
-        """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept."""
+    @property
+    def margin_bound(self) -> float | None:
+        """The proved margin of the best radii."""
+        return None if self._best is None else self._best.margin_bound
+
+    def check(
+        self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE, hints: Hints | None = None
+    ) -> Answer:
+        """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept.
+
+        hints: for the proof; those of the last proof when None
+        """
         region = self.problem.region(radii)
         earlier = self._recall(region)
-        answer = earlier or self._ask(region, portfolio)
+        answer = earlier or self._ask(region, portfolio, hints or self._hints)
         if answer.why is Why.INTERRUPTED:  # `prove` returns what it knows; the search over radii ends here
             raise KeyboardInterrupt
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
@@ -62,17 +74,17 @@ class Prover:
         if answer.verdict is Verdict.ROBUST and self._better(radii):
             if self._best is None or self.problem.size(radii) > self.size:
                 self._timeline.append((self.budget.spent, self.problem.size(radii)))
-            self.radii, self._best = radii.clone(), answer
+            self.radii, self._best, self._hints = radii.clone(), answer, answer.hints
         if self._on_progress is not None:
             self._on_progress(self.budget.spent, self.size)
         return answer
 
-    def _ask(self, region: Region, portfolio: Portfolio) -> Answer:
+    def _ask(self, region: Region, portfolio: Portfolio, hints: Hints | None) -> Answer:
         """Several specs are asked together, and given as much time as they would have alone."""
         graph, specs = self.problem.graph, self.problem.specs
         budget = self.budget.at_most(self.query_seconds * len(specs))
         if len(specs) == 1:
-            return prove(graph, region, specs[0], portfolio, budget=budget, seed=self.seed)
+            return prove(graph, region, specs[0], portfolio, budget=budget, seed=self.seed, hints=hints)
         return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed)
 
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
@@ -98,7 +110,22 @@ class Prover:
         radii[ring] = min(float(radii[ring]) + self.problem.delta, float(self.problem.caps[ring]))
         return radii
 
-    def finish(self, *, look: bool) -> Neighborhood:
+    def look(self, attack: Attack) -> None:
+        """Attack the best radii grown by delta in each ring, all at once, for witnesses that stop the rings."""
+        problem = self.problem
+        grown = (problem.region(self.grown(ring)) for ring in range(len(problem.rings)))
+        regions = [region for region in grown if self._recall(region) is None]
+        if not regions:
+            return
+        for spec in problem.specs:
+            generator = torch.Generator().manual_seed(self.seed)
+            found = attack(problem.graph, Region.stack(regions), spec, generator=generator, budget=self.budget)
+            for region, worst in zip(regions, found.images, strict=True):
+                image = region.nearest(worst, problem.graph.precision)[0]
+                if float(problem.margin(problem.graph.replay(image))) <= 0:
+                    self._witnesses.append(image)
+
+    def finish(self, *, look: bool, prices: Float[Tensor, "rings"] | None = None) -> Neighborhood:
         """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it."""
         problem, best = self.problem, self._best
         weakest, margin = self._weakest()
@@ -123,6 +150,7 @@ class Prover:
             capped=capped,
             maximal=not open_rings if look else None,
             open_rings=open_rings if look else None,
+            prices=prices,
             calls=dict(self._calls),
             timeline=tuple(self._timeline),
             seconds=self.budget.spent,

@@ -4,6 +4,7 @@ from aureole.verify.labels import LabelAnswer, Labels, Standing, classify_labels
 from aureole.verify.portfolios import MILP, PORTFOLIOS, portfolio
 from aureole.verify.properties import Decided, Decision, decide
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
+from aureole.verify.query import Hints
 from aureole.verify.solver import SOLVERS
 from aureole.verify.together import prove_all
 from aureole.verify.vnnlib import Property, read_vnnlib
@@ -16,6 +17,7 @@ __all__ = [
     "SOLVERS",
     "Decided",
     "Decision",
+    "Hints",
     "LabelAnswer",
     "Labels",
     "Portfolio",

@@ -23,18 +23,15 @@ from aureole.verify.winners import settle
 ERROR = 1e-6
 """Score units by which a solver's bound on one tile is not believed."""
 
+SPARE = 1.02
+"""Tiles are asked for a little more than needed."""
+
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to try a tile.
+    """The seconds that a solver may look at a tile, and what it may leave open in all tiles, of what is short."""
 
-    linear: rounds of facets for the relus without a choice, all choices relaxed
-    whole:  rounds with the choices
-    gap:    the share of what the proof is short of that the solver may leave open, all tiles together
-    """
-
-    linear: int
-    whole: int
+    seconds: float
     gap: float
 
 
@@ -42,20 +39,23 @@ class Effort:
 class Blocks(Stage):
     """A lower bound of each open set's mixed row as a sum over tiles, each a small mixed-integer program.
 
-    efforts: one pass over the tiles after the other, each going on from the last
+    What a proof is short of is shared among the tiles by their room. The search in a tile ends when its floor has risen
+    by its share, or when it has found how low the tile really falls; then the others have to rise further.
+
+    efforts: one pass over the tiles after the other
+    facets:  rounds of facets for the relus without a choice, before and after the choices of pools are looked at
     exact:   so many relus keep their choice, those that cost the planes most; pools always do
     weights: mixing weights tried per set
-    seconds: the longest that a solver may look at a tile
     threads: tiles looked at at the same time
     most:    with more open sets than this, nothing is tried
     """
 
-    efforts: tuple[Effort, ...] = (Effort(5, 1, 0.3), Effort(2, 2, 0.05))
+    efforts: tuple[Effort, ...] = (Effort(1.0, 0.3), Effort(2.0, 0.05), Effort(10.0, 0.02))
+    facets: tuple[int, int] = (4, 2)
     exact: int = 32
     weights: int = 4
-    seconds: float = 2.0
     threads: int = 2
-    most: int = 12
+    most: int = 16
     solver: str = "highs"
     name: str = "blocks"
 
@@ -63,42 +63,47 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or len(mixes) > self.most:
             return known
+        known = self._rows(query, known, cut)
+        mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
                 break
             known = self._set(query, known, cut, rows)
+            if rows in known.open_mixes(query):
+                break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
+
+    def _rows(self, query: Query, known: Known, cut: Head) -> Known:
+        """Rows that stand in several open sets, alone: one proof closes all of them."""
+        assert known.lower is not None
+        for row in known.lower.argsort(descending=True).tolist():
+            if sum(row in rows for rows in known.open_mixes(query)) < 2 or query.budget.expired:
+                continue
+            start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
+            value, _ = self._sum(query, known, cut, query.rows[row], start, self.efforts[:-1])
+            known = known.raised(row, value)
+        return known
 
     def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...]) -> Known:
         """Try mixing weights for one set until it is proved or none can do it."""
         assert known.mixes is not None
-        mix = known.mixes[rows]
-        hidden, offsets = query.rows[list(rows)] @ cut.weight, query.rows[list(rows)] @ cut.bias
+        mix, picked = known.mixes[rows], query.rows[list(rows)]
         weights, best = _start(known, rows, mix), mix.value
         met: list[np.ndarray] = []
         for _ in range(self.weights):
-            parameters = _slopes(query, known, rows, weights, mix)
-            split = parts(query, known, cut, weights @ hidden, parameters, self.exact)
-            constant = float(weights @ offsets)
-            for effort in self.efforts:
-                split = self._pass(query, known, cut, split, weights @ hidden, constant, effort)
-                best = max(best, constant + sum(part.floor for part in split))
-                known = known.mixed(rows, replace(mix, value=best))
-                if best > query.slack or query.budget.expired:
-                    return known
-                guesses = [(part.units, part.image) for part in split]
-                known = known.seen(
-                    query, settle(query.fast, query.region, query.rows[list(rows)], weights @ hidden, guesses)
-                )
-                if known.broken:
-                    return known
-                values = torch.stack([cut.hidden(part.image[None])[0, part.units] for part in split])
-                reached = constant + sum(
-                    float(value @ (weights @ hidden)[part.units]) + part.paid for value, part in zip(values, split)
-                )
-                if reached <= query.slack:  # the sum cannot exceed that, however hard we try
-                    break
-            fallen = offsets + sum(hidden[:, part.units] @ value for value, part in zip(values, split, strict=True))
+            value, split = self._sum(query, known, cut, weights @ picked, mix.parameters, self.efforts)
+            best = max(best, value)
+            known = known.mixed(rows, replace(mix, value=best))
+            if best > query.slack or query.budget.expired:
+                return known
+            guesses = [(part.units, part.image) for part in split]
+            guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
+            known = known.seen(query, guessed)
+            if known.broken:
+                return known
+            fallen = picked @ cut.bias
+            for part in split:
+                fallen = fallen + picked @ cut.weight[:, part.units] @ cut.hidden(part.image[None])[0, part.units]
             met.append(fallen.numpy())
             promised, following = _steepest(met)
             if promised <= query.slack or float((following - weights).abs().max()) < 1e-3:
@@ -106,22 +111,43 @@ class Blocks(Stage):
             weights = following
         return known
 
+    def _sum(
+        self, query: Query, known: Known, cut: Head, scores: Float[Tensor, "classes"], start: Parameters,
+        efforts: Sequence[Effort],
+    ) -> tuple[float, Sequence[Part]]:  # fmt: skip
+        """A lower bound of a row over the scores, and its parts."""
+        row, constant = scores @ cut.weight, float(scores @ cut.bias)
+        parameters = _slopes(query, known, scores, start)
+        split: Sequence[Part] = parts(query, known, cut, row, parameters, self.exact)
+        best = constant + sum(part.floor for part in split)
+        for effort in efforts:
+            split = self._pass(query, known, cut, split, row, constant, effort)
+            best = max(best, constant + sum(part.floor for part in split))
+            hopeless = constant + sum(part.ceiling for part in split) <= query.slack
+            if best > query.slack or hopeless or query.budget.expired:
+                break
+        return best, split
+
     def _pass(
         self, query: Query, known: Known, cut: Head, split: Sequence[Part], row: Float[Tensor, "hidden"],
         constant: float, effort: Effort,
     ) -> list[Part]:  # fmt: skip
         """Better floors for the tiles; ends as soon as their sum is a proof."""
-        split = list(split)
-        short = max(query.slack - constant - sum(part.floor for part in split), 0.0)
-        gap = max(effort.gap * short / len(split), 1e-5)
-        # first the tiles whose floor is furthest below what they come to at the weakest image known
         image = known.image if known.image is not None else query.region.center[0]
-        hidden, moved = cut.hidden(image[None])[0], (image - query.region.center[0]).flatten().numpy()
-        room = [float(row[p.units] @ hidden[p.units]) + float(p.prices @ moved) - p.floor for p in split]
+        split = [replace(part, ceiling=min(part.ceiling, part.value(cut, row, image))) for part in split]
+        if constant + sum(part.ceiling for part in split) <= query.slack:  # no floors can add up to a proof
+            return split
+        short = query.slack + len(split) * ERROR - constant - sum(part.floor for part in split)
+        room = sum(part.room for part in split)
+        share = min(SPARE * short / room, 1.0) if room > 0 else 1.0
+        gap = max(effort.gap * short / len(split), 1e-5)
         with ThreadPoolExecutor(self.threads) as pool:
             running = {
-                pool.submit(self._improved, query, split[b], effort, gap): b
-                for b in sorted(range(len(split)), key=lambda b: -room[b])
+                pool.submit(
+                    self._raised, query, cut, split[b], row, split[b].floor + share * split[b].room, effort.seconds, gap
+                ): b
+                for b in sorted(range(len(split)), key=lambda b: -split[b].room)
+                if split[b].room > ERROR
             }
             for done in as_completed(running):
                 split[running[done]] = done.result()
@@ -130,28 +156,45 @@ class Blocks(Stage):
                     break
         return split
 
-    def _improved(self, query: Query, part: Part, effort: Effort, gap: float) -> Part:
-        if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
-            return part
+    def _raised(
+        self,
+        query: Query,
+        cut: Head,
+        part: Part,
+        row: Float[Tensor, "hidden"],
+        target: float,
+        seconds: float,
+        gap: float,
+    ) -> Part:
+        """A tile with its floor at the target or, if it can fall below, with its ceiling there."""
         find = solver(self.solver)
-        for whole in [False] * effort.linear + [True] * effort.whole:
-            if query.budget.expired:
+        if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
+            return replace(part, ceiling=part.floor)
+        for whole in [False] * self.facets[0] + [True] * self.facets[1]:
+            if query.budget.expired or part.floor >= target - ERROR:
                 break
             program = part.program.priced(part.prices)
             if not whole:
                 program = replace(program, integer=np.zeros_like(program.integer))
-            limit = min(self.seconds, query.budget.remaining)
-            outcome = find(program, limit, lambda _: False, gap if whole else 0.0)
+            goal = part.program.constant - target - ERROR
+            outcome = find(program, min(seconds, query.budget.remaining), _never, gap, goal)
+            if outcome.status is Status.INTERRUPTED:
+                raise KeyboardInterrupt
             if outcome.status is not Status.FAILED and isfinite(outcome.bound):
                 part = replace(part, floor=max(part.floor, part.program.constant - outcome.bound - ERROR))
             if outcome.solution is None:
                 break
             part = replace(part, solution=outcome.solution)
+            part = replace(part, ceiling=min(part.ceiling, part.value(cut, row, part.image)))
             tighter = part.program.tightened(outcome.solution)
-            if tighter is part.program and whole:
+            if whole and (part.room <= 2 * gap or tighter is part.program):
                 break
             part = replace(part, program=tighter)
         return part
+
+
+def _never(solution: np.ndarray) -> bool:
+    return False
 
 
 def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows"]:
@@ -163,15 +206,15 @@ def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows
     return mix.weights
 
 
-def _slopes(query: Query, known: Known, rows: tuple[int, ...], weights: Tensor, mix: Mix) -> Parameters:
-    """Good slopes for the planes of a mix, from those of the set's best one."""
+def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start: Parameters) -> Parameters:
+    """Good slopes for the planes of a row over the scores, from those of a row like it."""
     single = torch.float32
-    row = (weights @ query.rows[list(rows)]).to(single)
     bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
-    start = {i: {n: v.to(single) for n, v in named.items()} for i, named in mix.parameters.items()}
+    begin = {i: {n: v.to(single) for n, v in named.items()} for i, named in start.items()}
     found = optimise(
-        query.fast, query.region.to(single), row[None, None], relax(query.fast, bounds), Ascent(steps=20), start=start
-    )
+        query.fast, query.region.to(single), scores.to(single)[None, None], relax(query.fast, bounds),
+        Ascent(steps=20), start=begin or None,
+    )  # fmt: skip
     return {i: {n: v.to(torch.float64) for n, v in named.items()} for i, named in found.parameters.items()}
 
 

@@ -102,16 +102,16 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """ "How low can a row fall?" as a program; `constant` minus the program's optimum is the answer."""
+    """How low a row can fall, as a program; `constant` minus the program's optimum is the answer."""
 
     encoding: Encoding
     constant: float
     triangles: tuple[Triangle, ...] = ()
 
     def tightened(self, point: np.ndarray) -> "Minimum":
-        """With the facets that hold the triangles' relus lowest at a point of the program's variables, where that helps.
+        """With the facets that hold the triangles' relus lowest at a point of the program's variables.
 
-        The facet of relu(z) over the box of the variables in z, not over the interval of z (Tjandraatmadja et al. 2020).
+        Facets of relu(z) over the box of z's variables, not over z's interval (Tjandraatmadja et al. 2020).
         """
         program = self.encoding.program
         cuts = [cut for triangle in self.triangles if (cut := triangle.facet(point, program.lower, program.upper))]
@@ -171,7 +171,7 @@ class _Builder:
     def program(self, objective: Terms) -> Program:
         count = len(self.lower)
         starts = np.cumsum([0, *(len(c) for c in self.columns)])
-        values, columns = (np.concatenate([kind, *part]) for kind, part in zip(NOTHING[::-1], (self.values, self.columns)))
+        columns, values = (np.concatenate([n, *p]) for n, p in zip(NOTHING, (self.columns, self.values), strict=True))
         matrix = csr_matrix((values, columns, starts), shape=(len(self.columns), count))
         goal = np.zeros(count)
         goal[objective[0]] = objective[1]
@@ -229,8 +229,8 @@ def encode_minimum(
 ) -> Minimum:
     """How low can `row @ scores` fall in a region of batch 1?
 
-    exact: for relus by position in the graph, which of them are encoded as they are (flat, bool); the others, and
-           every relu of a position that is not named, may lie anywhere in their triangle, which can only lower the answer.
+    exact: for relus by position in the graph, which of them are encoded as they are (flat, bool). The others, also
+           those of a position that is not named, lie anywhere in their triangle, which can only lower the answer.
     """
     builder = _Builder()
     scores, pixels = _network(builder, graph, region, row[None], bounds, exact)

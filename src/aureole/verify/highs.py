@@ -16,16 +16,16 @@ SMALLEST = 1e-12
 """The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
-def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf) -> Outcome:
     """`Solver` by HiGHS on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal), enough)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float, gap: float) -> None:
-        self.program, self.seconds, self.gap = program, seconds, gap
+    def __init__(self, program: Program, seconds: float, gap: float, goal: float) -> None:
+        self.program, self.seconds, self.gap, self.goal = program, seconds, gap, goal
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -46,8 +46,13 @@ class _Search:
             if self._stopped.is_set():  # only these callbacks may stop the search
                 event.interrupt()
 
+        def on_node(event: highspy.HighsCallbackEvent) -> None:
+            on_pause(event)
+            if event.data_out.mip_dual_bound <= self.goal:
+                event.interrupt()
+
         highs.cbMipImprovingSolution += on_solution
-        highs.cbMipInterrupt += on_pause
+        highs.cbMipInterrupt += on_node
         highs.cbSimplexInterrupt += on_pause
         highs.run()
         return self._outcome(highs)
@@ -69,6 +74,8 @@ class _Search:
             bound = info.mip_dual_bound
         else:  # a linear program: HiGHS has no bound of its own before the end
             bound = info.objective_function_value if status is Status.SOLUTION else np.inf
+        if status is Status.INTERRUPTED and bound <= self.goal:
+            status = Status.BOUND
         return Outcome(status, solution, float(bound))
 
 

@@ -9,7 +9,7 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
-from aureole.verify.query import Known, Query
+from aureole.verify.query import Hints, Known, Query
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Screen, Stage
 
@@ -44,6 +44,7 @@ def prove(
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
+    hints: Hints | None = None,
 ) -> Answer:
     """Decide whether `spec` holds for every image of `region` (batch 1).
 
@@ -56,10 +57,13 @@ def prove(
     Ctrl-C ends the work, not the program: what is known comes back, as UNKNOWN with `why` INTERRUPTED where it does not
     decide. A loop over queries has to look for that.
 
+    hints: of an earlier answer about the same `graph` (`Answer.hints`). Its bounds are used where its region holds this
+    one, its slopes as a start where the spec's rows are the same; elsewhere it says nothing. The verdict cannot suffer.
+
     InputError for a region of another shape than the network's input, a spec that does not fit its classes, or weights
     that are not finite.
     """
-    query = Query.ask(graph, region, spec, budget, seed)
+    query = Query.ask(graph, region, spec, budget, seed, hints)
     known = Known().seen(query, query.region.center[0])
     calls: Counter[str] = Counter()
     spent: dict[str, float] = {}
@@ -103,5 +107,6 @@ def conclude(
         seconds=query.budget.clock() - query.started,
         calls=dict(calls),
         stage_seconds=dict(spent),
+        hints=Hints(query.original, query.region, known.bounds, query.rows, known.parameters),
         detail=detail,
     )

@@ -7,12 +7,42 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aureole.bounds import Interval
+from aureole.bounds import Bounds, Interval
 from aureole.bounds.linear import Parameters, Relaxations
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
 from aureole.core.graph import Linear, Node, check_finite, merge_rectified_pools
 from aureole.core.spec import only_compares
 from aureole.verify.rounding import slack
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What one answer can offer the next question about the same network; `prove` puts one on every answer.
+
+    graph:      the network as it was given
+    region:     where `bounds` hold; they are offered to regions inside it
+    bounds:     of inner nodes
+    rows:       of the spec; where they are the question's too, its bounds start from
+    parameters: slopes, levels and pool weights, one set per row
+    """
+
+    graph: Graph
+    region: Region | None = None
+    bounds: Bounds = field(default_factory=dict)
+    rows: Float[Tensor, "rows classes"] | None = None
+    parameters: Parameters = field(default_factory=dict)
+
+    def bounds_for(self, query: "Query") -> Bounds | None:
+        """Bounds that hold for a query too."""
+        if self.graph is not query.original or self.region is None:
+            return None
+        inside = self.region.contains(query.region.lower) and self.region.contains(query.region.upper)
+        return self.bounds if inside else None
+
+    def parameters_for(self, query: "Query") -> Parameters:
+        """A start for the rows of a query; empty when the rows are others."""
+        same = self.graph is query.original and self.rows is not None and torch.equal(self.rows, query.rows)
+        return self.parameters if same else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +54,7 @@ class Query:
     inner:    the spec over the scores of `graph`
     rows:     the rows of `inner`, float64; their constants, if any, are in `graph`'s last layer
     slack:    what a proof must exceed, in score units
+    hints:    of an earlier answer
     """
 
     original: Graph
@@ -37,9 +68,12 @@ class Query:
     budget: Budget
     generator: torch.Generator
     started: float
+    hints: Hints | None = None
 
     @classmethod
-    def ask(cls, graph: Graph, region: Region, spec: Spec, budget: Budget, seed: int) -> "Query":
+    def ask(
+        cls, graph: Graph, region: Region, spec: Spec, budget: Budget, seed: int, hints: Hints | None = None
+    ) -> "Query":
         """Checks everything before any work starts; InputError in one line."""
         if len(region) != 1:
             raise InputError(f"region holds {len(region)} boxes; prove takes one at a time (region[i])")
@@ -60,7 +94,7 @@ class Query:
         rows = inner.rows(exact.classes).to(region.lower.device)
         return cls(
             graph, exact, exact.to(torch.float32), region, spec, inner, rows, slack(exact, region, rows), budget,
-            torch.Generator().manual_seed(seed), budget.clock(),
+            torch.Generator().manual_seed(seed), budget.clock(), hints,
         )  # fmt: skip
 
     def replayed(self, image: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "classes"]]:
@@ -96,6 +130,7 @@ class Known:
 
     bounds, relaxations: proved float64 bounds of the inner nodes and the relaxations made from them
     lower:    a proved lower bound of each row over the region
+    parameters: the best slopes, levels and pool weights met for each row of the spec, one set per row
     together: a proved lower bound of the margin by a method that looks at all rows at once
     mixes:    for each set of rows that could fail together, its best bound; None before sets were looked at
     starts:   images worth attacking from
@@ -105,6 +140,7 @@ class Known:
     bounds: dict[int, Interval] = field(default_factory=dict)
     relaxations: Relaxations = field(default_factory=dict)
     lower: Float[Tensor, "rows"] | None = None
+    parameters: Parameters = field(default_factory=dict)
     together: float | None = None
     mixes: Mapping[tuple[int, ...], Mix] | None = None
     margin: float | None = None
@@ -143,6 +179,17 @@ class Known:
     def open_mixes(self, query: Query) -> dict[tuple[int, ...], Mix]:
         """The sets that are not proved to hold a positive row."""
         return {rows: mix for rows, mix in (self.mixes or {}).items() if mix.value <= query.slack}
+
+    def raised(self, row: int, value: float) -> "Known":
+        """With a better bound for one row, and so for every set that it is in."""
+        assert self.lower is not None
+        lower = self.lower.clone()
+        lower[row] = max(float(lower[row]), value)
+        mixes = {
+            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix
+            for rows, mix in (self.mixes or {}).items()
+        }
+        return replace(self, lower=lower, mixes=mixes)
 
     def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
         """With a better bound for one set."""

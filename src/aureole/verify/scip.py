@@ -28,7 +28,7 @@ SMALLEST = 1e-9
 """SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
 
 
-def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf) -> Outcome:
     """`Solver` by SCIP on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)

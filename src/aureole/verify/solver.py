@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
+from math import inf
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,7 @@ class Status(Enum):
 
     INFEASIBLE = "infeasible"
     SOLUTION = "solution"
+    BOUND = "bound"  # the bound asked for is reached
     TIME = "time"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -89,10 +91,13 @@ Enough = Callable[[np.ndarray], bool]
 class Solver(Protocol):
     """A way to solve programs."""
 
-    def __call__(self, program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
+    def __call__(
+        self, program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -inf
+    ) -> Outcome:
         """Search until done, until the time is over, or until `enough` accepts an improving solution.
 
-        Done is also a bound within `gap` of the best solution.
+        Done is also a bound within `gap` of the best solution. A bound of at most `goal` may end the search too, with
+        status BOUND.
 
         Infeasible means so beyond the solver's tolerances, which are at most 1e-7. After Ctrl-C the status is
         INTERRUPTED.

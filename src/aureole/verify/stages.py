@@ -42,7 +42,8 @@ class Screen(Stage):
     name: str = "screen"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        bounds = intermediate_bounds(query.graph, query.region)
+        offered = query.hints.bounds_for(query) if query.hints else None
+        bounds = intermediate_bounds(query.graph, query.region, offered)
         relaxations = relax(query.graph, bounds)
         values, coefficients = lower_planes(query.graph, query.region, query.rows[None], relaxations)
         lower, corners = values[0], minimizers(coefficients, query.region)[0]
@@ -113,12 +114,17 @@ class Climb(Stage):
         def proved(best: torch.Tensor) -> bool:
             return len(query.rows) - len(left) + int((best > goal).sum()) >= enough
 
-        values, found = self._optimise(query, known, query.rows[left], proved)
+        every = _every(query, known)
+        start = {i: {name: v[:, left] for name, v in named.items()} for i, named in every.items()}
+        values, found = self._optimise(query, known, query.rows[left], proved, start)
+        for i, named in found.parameters.items():
+            for name, value in named.items():
+                every[i][name][:, left] = value
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
         if order == 1:
-            singles = [(int(row),) for row in left]
+            singles: list[tuple[int, ...]] = [(int(row),) for row in left]
             known = replace(known, mixes=_mixes(singles, lower[left], torch.ones(len(left), 1).to(values), found))
-        return judge(query, replace(known, lower=lower))
+        return judge(query, replace(known, lower=lower, parameters=every))
 
     def sets(self, query: Query, known: Known) -> Known:
         """Climb the bounds of all sets of rows left that could fail together, unless they are too many."""
@@ -135,7 +141,12 @@ class Climb(Stage):
         )
 
     def _optimise(
-        self, query: Query, known: Known, rows: torch.Tensor, stop: Callable[[torch.Tensor], bool]
+        self,
+        query: Query,
+        known: Known,
+        rows: torch.Tensor,
+        stop: Callable[[torch.Tensor], bool],
+        start: Parameters | None = None,
     ) -> tuple[torch.Tensor, Climbed]:
         """Search in float32, then evaluate in float64: only that counts."""
         single = torch.float32
@@ -143,6 +154,7 @@ class Climb(Stage):
         region = query.region.to(single)
         found = optimise(
             query.fast, region, rows[None].to(single), relax(query.fast, bounds), self.ascent,
+            start=start and {i: {name: v.to(single) for name, v in named.items()} for i, named in start.items()},
             stop=lambda best: query.budget.expired or stop(best),
         )  # fmt: skip
         parameters = {
@@ -160,6 +172,16 @@ class Climb(Stage):
             if chosen is not None:
                 values = values.index_copy(0, short, torch.maximum(values[short], chosen))
         return values, Climbed(weights, parameters)
+
+
+def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
+    """Parameters of every row of the spec: those offered, else the default ones."""
+    offered = query.hints.parameters_for(query) if query.hints else {}
+    default = {i: relaxation.parameters(len(query.rows)) for i, relaxation in known.relaxations.items()}
+    return {
+        i: {name: offered.get(i, named).get(name, v).to(v).clone() for name, v in named.items()}
+        for i, named in default.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Part:
     program:  the tile's minimum, without prices
     prices:   per pixel
     floor:    a proved lower bound of the share, prices included
+    ceiling:  what the share comes to at some image, prices included: no floor can be higher
     solution: where a relaxation of the program has its minimum, as a point of the program's variables
     """
 
@@ -86,6 +87,7 @@ class Part:
     program: Minimum
     prices: np.ndarray
     floor: float
+    ceiling: float
     solution: np.ndarray
 
     @property
@@ -94,10 +96,14 @@ class Part:
         return self.program.encoding.image(self.solution)
 
     @property
-    def paid(self) -> float:
-        """What the prices come to at the solution."""
-        pixels = self.program.encoding.pixels
-        return float((self.prices * pixels.radius)[pixels.moved] @ self.solution[: len(pixels.moved)])
+    def room(self) -> float:
+        """How much the floor could still rise."""
+        return max(self.ceiling - self.floor, 0.0)
+
+    def value(self, head: Head, row: Float[Tensor, "hidden"], image: Float[Tensor, "*shape"]) -> float:
+        """The share at an image, prices included."""
+        moved = image.flatten().numpy() - self.program.encoding.pixels.middle
+        return float(row[self.units] @ head.hidden(image[None])[0, self.units]) + float(self.prices @ moved)
 
 
 def parts(
@@ -137,8 +143,9 @@ def parts(
         corner = program.encoding.program.upper.copy()
         moved = program.encoding.pixels.moved
         corner[: len(moved)] = falling[b][moved]
-        program = program.tightened(corner)
-        found.append(Part(head.tiles[b], program, prices[b].numpy(), float(floors[b]), corner))
+        found.append(
+            Part(head.tiles[b], program.tightened(corner), prices[b].numpy(), float(floors[b]), float("inf"), corner)
+        )
     return tuple(found)
 
 

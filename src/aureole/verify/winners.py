@@ -22,8 +22,8 @@ def settle(
     """The image of a region, float64, at which the largest of `rows @ scores` is smallest, as far as this descent sees.
 
     graph:   float32; its last hidden layer is flat
-    mixed:   a row over the hidden layer; where it is negative the adversary wants a pool high: there the input that wins
-             in the guess is kept, which turns the search into a smooth one
+    mixed:   a row over the hidden layer; where it is negative the adversary wants a pool high: there the input that
+             wins in the guess is kept, which turns the search into a smooth one
     guesses: for groups of hidden units, an image at which they are as the adversary wants them
 
     Starts from the images' mean where guesses overlap (each counts where it leaves the middle), and near it.
