@@ -20,7 +20,7 @@ from aureole.neighborhood.hunt import Hunt
 from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.oracle import Oracle
 from aureole.neighborhood.prover import Progress, Prover
-from aureole.verify import COMPLETE, Portfolio, prove
+from aureole.verify import COMPLETE, Hints, Portfolio, prove
 from aureole.verify.stages import Break, Milp, Screen
 from nets_zoo import F64, Sketch, image_of, points_in, seeded
 from provers import MILP
@@ -35,9 +35,9 @@ LIGHT = Portfolio((Screen(), Break(SmoothPgd(steps=8, restarts=2)), Milp()))
 class LightProver(Prover):
     """Asks the light portfolio instead of the complete one, and that without the MILP instead of the incomplete one."""
 
-    def check(self, radii: torch.Tensor, portfolio: Portfolio = COMPLETE) -> Answer:
+    def check(self, radii: torch.Tensor, portfolio: Portfolio = COMPLETE, hints: Hints | None = None) -> Answer:
         complete = isinstance(portfolio.stages[-1], Milp)
-        return super().check(radii, LIGHT if complete else Portfolio(LIGHT.stages[:-1]))
+        return super().check(radii, LIGHT if complete else Portfolio(LIGHT.stages[:-1]), hints)
 
 
 def run(

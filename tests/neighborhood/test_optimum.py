@@ -118,10 +118,10 @@ class Reluctant(Prover):
 
     needed = 20.0
 
-    def check(self, radii, portfolio=COMPLETE):
+    def check(self, radii, portfolio=COMPLETE, hints=None):
         if self.query_seconds < self.needed and 0.7 < float(radii @ PRICES) < 1:
             return Answer(Verdict.UNKNOWN, Why.DEADLINE)
-        return super().check(radii, portfolio)
+        return super().check(radii, portfolio, hints)
 
 
 def test_what_stays_open_is_asked_again_with_more_time(linear_problem):
@@ -138,10 +138,10 @@ def test_what_stays_open_is_asked_again_with_more_time(linear_problem):
 
 
 class Interrupting(Prover):
-    def check(self, radii, portfolio=None):
+    def check(self, radii, portfolio=COMPLETE, hints=None):
         if len(self.witnesses) or self.size:
             raise KeyboardInterrupt
-        return super().check(radii)
+        return super().check(radii, portfolio, hints)
 
 
 def test_interrupted_it_still_states_its_bound(linear_problem):

@@ -42,8 +42,9 @@ class Optimum(Method):
         problem = prover.problem
         left = Left(problem)
         bound, interrupted, usual = left.best(), False, prover.query_seconds
+        prices = None
         try:
-            self._begin(prover)
+            prices = self._begin(prover).prices
             generator = torch.Generator().manual_seed(prover.seed)
             for image in (*prover.witnesses, *self.hunt.alone(problem, generator, prover.budget)):
                 left.without(image)
@@ -76,13 +77,14 @@ class Optimum(Method):
             interrupted = True
         finally:
             prover.query_seconds = usual
-        return replace(stated(prover.finish(look=True), bound), interrupted=interrupted)
+        return replace(stated(prover.finish(look=True, prices=prices), bound), interrupted=interrupted)
 
-    def _begin(self, prover: Prover) -> None:
+    def _begin(self, prover: Prover) -> Neighborhood:
+        """What the first method finds in its share of the time."""
         whole = prover.budget
         prover.budget = replace(whole, deadline=whole.at_most(self.share * whole.remaining).deadline)
         try:
-            self.first.run(prover)
+            return self.first.run(prover)
         finally:
             prover.budget = whole
 
