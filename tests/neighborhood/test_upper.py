@@ -68,7 +68,7 @@ SHARES = [(1.0, 1.0, 1.0), (3.0, 0.0, 0.5)]
 @pytest.mark.parametrize("seed", range(2))
 def test_the_maximum_is_that_of_all_choices(make, objective, weights, limits, seed):
     problem = make(objective, weights, *limits)
-    images = witnesses(problem, 6, seed)
+    images = witnesses(problem, 5, seed)
     found = upper_bound(problem, images)
     assert found.tight
     assert found.value == pytest.approx(brute(problem, images), rel=1e-9)
@@ -82,7 +82,7 @@ def test_the_maximum_is_that_of_all_choices(make, objective, weights, limits, se
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_one_image_more_never_raises_it_and_the_order_is_nothing(make, objective):
     problem = make(objective, (1.0, 2.0, 0.5))
-    images = witnesses(problem, 30, 9)
+    images = witnesses(problem, 15, 9)
     left, last = Left(problem), float("inf")
     for image in images:
         left.without(image)
@@ -149,7 +149,7 @@ def test_radii_beyond_every_way_out_reach_the_image(make, dtype):
     """The bound's claim itself, to the last bit: `Region.ringed` rounds its sides inwards."""
     problem = make("sum", (1.0, 1.0, 1.0))
     problem = Problem(problem.graph, problem.image.to(dtype), problem.rings, problem.spec, problem.weights)
-    for image in witnesses(problem, 200, 4):
+    for image in witnesses(problem, 60, 4):
         ways = ways_out(problem, image.to(dtype))
         beyond = torch.where(ways == -torch.inf, 0.0, torch.nextafter(ways, torch.ones_like(ways)))
         assert problem.region(beyond).contains(image.to(dtype))
@@ -172,7 +172,7 @@ def test_no_robust_radii_exceed_it(seed):
     spec = TopK(int(graph(image[None]).argmax()), 1)
     problem = Problem(graph, image, Rings.around(mask), spec, weights)
     proved, images = [], []
-    for radii in grids(3, 4):
+    for radii in grids(3, 3):
         answer = prove(graph, problem.region(radii), problem.spec, MILP)
         if answer.verdict is Verdict.ROBUST:
             proved.append(radii)
