@@ -23,14 +23,25 @@ from aureole.verify.winners import settle
 ERROR = 1e-6
 """Score units by which a solver's bound on one tile is not believed."""
 
+LINEAR = 0.5
+"""Seconds for a linear program; nearly all take a few hundredths, and one that does not may be cycling."""
+
 SPARE = 1.02
 """Tiles are asked for a little more than needed."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The seconds that a solver may look at a tile, and what it may leave open in all tiles, of what is short."""
+    """One pass over the tiles.
 
+    linear:  rounds of facets with all choices relaxed
+    whole:   rounds with the choices of pools and of some relus
+    seconds: the longest that the solver may look at a tile with its choices
+    gap:     what it may leave open then in all tiles together, as a share of what is short
+    """
+
+    linear: int
+    whole: int
     seconds: float
     gap: float
 
@@ -43,15 +54,15 @@ class Blocks(Stage):
     by its share, or when it has found how low the tile really falls; then the others have to rise further.
 
     efforts: one pass over the tiles after the other
-    facets:  rounds of facets for the relus without a choice, before and after the choices of pools are looked at
     exact:   so many relus keep their choice, those that cost the planes most; pools always do
     weights: mixing weights tried per set
     threads: tiles looked at at the same time
     most:    with more open sets than this, nothing is tried
     """
 
-    efforts: tuple[Effort, ...] = (Effort(1.0, 0.3), Effort(2.0, 0.05), Effort(10.0, 0.02))
-    facets: tuple[int, int] = (4, 2)
+    efforts: tuple[Effort, ...] = (
+        Effort(5, 0, 0.0, 0.0), Effort(2, 1, 1.0, 0.3), Effort(2, 2, 2.0, 0.05), Effort(0, 2, 10.0, 0.02),
+    )  # fmt: skip
     exact: int = 32
     weights: int = 4
     threads: int = 2
@@ -80,7 +91,7 @@ class Blocks(Stage):
             if sum(row in rows for rows in known.open_mixes(query)) < 2 or query.budget.expired:
                 continue
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
-            value, _ = self._sum(query, known, cut, query.rows[row], start, self.efforts[:-1])
+            value, _ = self._sum(query, known, cut, query.rows[row], start, self.efforts[:2])
             known = known.raised(row, value)
         return known
 
@@ -144,7 +155,7 @@ class Blocks(Stage):
         with ThreadPoolExecutor(self.threads) as pool:
             running = {
                 pool.submit(
-                    self._raised, query, cut, split[b], row, split[b].floor + share * split[b].room, effort.seconds, gap
+                    self._raised, query, cut, split[b], row, split[b].floor + share * split[b].room, effort, gap
                 ): b
                 for b in sorted(range(len(split)), key=lambda b: -split[b].room)
                 if split[b].room > ERROR
@@ -163,34 +174,46 @@ class Blocks(Stage):
         part: Part,
         row: Float[Tensor, "hidden"],
         target: float,
-        seconds: float,
+        effort: Effort,
         gap: float,
     ) -> Part:
         """A tile with its floor at the target or, if it can fall below, with its ceiling there."""
-        find = solver(self.solver)
         if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
             return replace(part, ceiling=part.floor)
-        for whole in [False] * self.facets[0] + [True] * self.facets[1]:
-            if query.budget.expired or part.floor >= target - ERROR:
+        for _ in range(effort.linear):
+            part, tightened = self._solved(query, cut, part, row, target, LINEAR, None)
+            if not tightened or part.floor >= target - ERROR:
                 break
-            program = part.program.priced(part.prices)
-            if not whole:
-                program = replace(program, integer=np.zeros_like(program.integer))
-            goal = part.program.constant - target - ERROR
-            outcome = find(program, min(seconds, query.budget.remaining), _never, gap, goal)
-            if outcome.status is Status.INTERRUPTED:
-                raise KeyboardInterrupt
-            if outcome.status is not Status.FAILED and isfinite(outcome.bound):
-                part = replace(part, floor=max(part.floor, part.program.constant - outcome.bound - ERROR))
-            if outcome.solution is None:
+        for _ in range(effort.whole):
+            if query.budget.expired or part.floor >= target - ERROR or part.room <= 2 * gap:
                 break
-            part = replace(part, solution=outcome.solution)
-            part = replace(part, ceiling=min(part.ceiling, part.value(cut, row, part.image)))
-            tighter = part.program.tightened(outcome.solution)
-            if whole and (part.room <= 2 * gap or tighter is part.program):
+            part, tightened = self._solved(query, cut, part, row, target, effort.seconds, gap)
+            if not tightened:
                 break
-            part = replace(part, program=tighter)
         return part
+
+    def _solved(
+        self, query: Query, cut: Head, part: Part, row: Float[Tensor, "hidden"], target: float, seconds: float,
+        gap: float | None,
+    ) -> tuple[Part, bool]:  # fmt: skip
+        """A tile after one look of the solver, without choices if `gap` is None; and whether new facets were found."""
+        program = part.program.priced(part.prices)
+        if gap is None:
+            program = replace(program, integer=np.zeros_like(program.integer))
+        goal = part.program.constant - target - ERROR
+        limit = min(seconds, query.budget.remaining)
+        outcome = solver(self.solver)(program, limit, _never, gap or 0.0, goal)
+        if outcome.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        if outcome.status is not Status.FAILED and isfinite(outcome.bound):
+            part = replace(part, floor=max(part.floor, part.program.constant - outcome.bound - ERROR))
+        # a linear program that ran out of time leaves no point of its polytope behind
+        if outcome.solution is None or (gap is None and outcome.status is not Status.SOLUTION):
+            return part, False
+        part = replace(part, solution=outcome.solution)
+        tighter = part.program.tightened(outcome.solution)
+        part = replace(part, ceiling=min(part.ceiling, part.value(cut, row, part.image)))
+        return replace(part, program=tighter), tighter is not part.program
 
 
 def _never(solution: np.ndarray) -> bool:

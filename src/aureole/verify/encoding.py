@@ -22,6 +22,7 @@ from aureole.bounds.ops.maxpool import to_windows
 from aureole.bounds.ops.squash import SquashRelaxation, squash_interval
 from aureole.core import Graph, Region
 from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Sigmoid, Squash, Tanh
+from aureole.verify.facets import Choice, Hull, Triangle
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Program
 
@@ -36,9 +37,9 @@ class Pixels:
     shape: tuple[int, ...]
 
     def image(self, solution: np.ndarray) -> Float[Tensor, "*shape"]:
-        """The image of a solution, inside the region up to rounding (clip it)."""
+        """The image of a point, inside the region up to rounding (clip it)."""
         flat = self.middle.copy()
-        flat[self.moved] += self.radius[self.moved] * solution[: len(self.moved)]
+        flat[self.moved] += self.radius[self.moved] * np.clip(solution[: len(self.moved)], -1.0, 1.0)
         return torch.from_numpy(flat.reshape(self.shape))
 
 
@@ -55,66 +56,17 @@ class Encoding:
 
 
 @dataclass(frozen=True, eq=False)
-class Triangle:
-    """A relu that has no choice variable: y between relu(z) and a chord, z = values @ variables[columns] + constant."""
-
-    y: int
-    columns: np.ndarray
-    values: np.ndarray
-    constant: float
-
-    def facet(
-        self, point: np.ndarray, lower: np.ndarray, upper: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """The lowest facet at a point as (columns, values, limit), `values @ variables[columns] <= limit`.
-
-        None where it is not lower than y there. With t_i the position of variable i between its end where z is low (0)
-        and where it is high (1), and d_i what z gains from 0 to 1, the concave envelope of relu(z) is the least of
-        sum over I of d_i t_i + (u - sum over I of d_i) t_h: the smallest t first, until d adds up to u = max z.
-        """
-        low, high = lower[self.columns], upper[self.columns]
-        start = np.where(self.values > 0, low, high)
-        gain = np.abs(self.values) * (high - low)
-        top = self.constant + float(np.abs(self.values) @ np.where(self.values > 0, high, -low))
-        moving = gain > TINY
-        if not moving.any() or top <= 0:
-            return None
-        place = np.where(moving, (point[self.columns] - start) / np.where(self.values > 0, 1, -1), 0.0)
-        place = place / np.where(moving, high - low, 1.0)
-        order = np.argsort(place)
-        order = order[moving[order]]
-        before = np.cumsum(gain[order]) - gain[order]
-        share = np.clip(top - before, 0.0, gain[order])  # how much of d_i counts
-        base = max(top - float(gain.sum()), 0.0)
-        if point[self.y] <= base + float(share @ place[order]) + TOLERANCE:
-            return None
-        # share_i t_i = share_i (v_i - start_i) / (end_i - start_i)
-        slopes = share / gain[order] * self.values[order]
-        kept = slopes != 0
-        columns, slopes = self.columns[order][kept], slopes[kept]
-        limit = base - float(slopes @ start[order][kept])
-        return np.append(columns, self.y), np.append(-slopes, 1.0), limit
-
-
-TINY = 1e-12
-TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
 class Minimum:
     """How low a row can fall, as a program; `constant` minus the program's optimum is the answer."""
 
     encoding: Encoding
     constant: float
-    triangles: tuple[Triangle, ...] = ()
+    hulls: tuple[Hull, ...] = ()
 
     def tightened(self, point: np.ndarray) -> "Minimum":
-        """With the facets that hold the triangles' relus lowest at a point of the program's variables.
-
-        Facets of relu(z) over the box of z's variables, not over z's interval (Tjandraatmadja et al. 2020).
-        """
+        """With the facets of its relus and pools that a point of its variables violates; itself if there are none."""
         program = self.encoding.program
-        cuts = [cut for triangle in self.triangles if (cut := triangle.facet(point, program.lower, program.upper))]
+        cuts = [cut for hull in self.hulls if (cut := hull.facet(point, program.lower, program.upper))]
         if not cuts:
             return self
         starts = np.cumsum([0, *(len(columns) for columns, _, _ in cuts)])
@@ -153,7 +105,7 @@ class _Builder:
     columns: list[np.ndarray] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
     row_upper: list[float] = field(default_factory=list)
-    triangles: list[Triangle] = field(default_factory=list)
+    hulls: list[Hull] = field(default_factory=list)
 
     def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
         first = len(self.lower)
@@ -236,7 +188,7 @@ def encode_minimum(
     scores, pixels = _network(builder, graph, region, row[None], bounds, exact)
     value = _Expression(csr_matrix(csr_matrix(row[None].numpy()) @ scores.matrix), row[None].numpy() @ scores.constant)
     program = builder.program(value.terms(0, -1.0))
-    return Minimum(Encoding(program, pixels), float(value.constant[0]), tuple(builder.triangles))
+    return Minimum(Encoding(program, pixels), float(value.constant[0]), tuple(builder.hulls))
 
 
 def _network(
@@ -375,6 +327,7 @@ def _maximum(
         builder.at_most(NOTHING, dict.fromkeys(wins, 1.0), 1.0)
         if not zero:
             builder.at_most(NOTHING, dict.fromkeys(wins, -1.0), -1.0)
+        builder.hulls.append(Choice.of(y, wins, [z.terms(j) for j in candidates], z.constant[candidates], zero))
         reach = {win: -float(high[j]) for win, j in zip(wins, candidates, strict=True)}
         builder.at_most(NOTHING, {y: 1.0, **reach}, 0.0)
         for win, j in zip(wins, candidates, strict=True):
@@ -419,7 +372,7 @@ def _chord(
     if wants_high:
         slope = float(high[j] / (high[j] - low[j]))
         builder.at_most(z.terms(j, -slope), {y: 1.0}, slope * float(z.constant[j] - low[j]))
-        builder.triangles.append(Triangle(y, *z.terms(j), float(z.constant[j])))
+        builder.hulls.append(Triangle(y, *z.terms(j), float(z.constant[j])))
     return y
 
 
