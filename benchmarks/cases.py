@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,8 +33,9 @@ class Case:
     def spec(self) -> TopK:
         return TopK(self.author.target, 2)
 
-    def problem(self, delta: float = 1e-3) -> Problem:
+    def problem(self, delta: float = 1e-3, bands: Sequence[int] | None = None) -> Problem:
         rings = Rings.around(self.author.scene.mask(self.author.object))
+        rings = rings if bands is None else rings.banded(bands)
         return Problem(self.graph, self.author.scene.image, rings, self.spec, named_weights("uniform", rings), delta)
 
 

@@ -2,17 +2,24 @@
 
 import argparse
 import statistics
+from itertools import islice
 
 from aureole.core import Budget, Verdict
 from aureole.neighborhood import maximize
 from benchmarks.cases import NETWORKS, cases, write
 
+ALL = slice(None)
 
-def main(methods: list[str], seconds: float, query_seconds: float) -> None:
+
+def main(
+    methods: list[str], seconds: float, query_seconds: float, bands: tuple[int, ...] | None = None, which: slice = ALL
+) -> None:
+    suffix = "" if bands is None else "_bands"
     for method in methods:
         rows = []
-        for case in cases():
-            found = maximize(case.problem(), method, budget=Budget.seconds(seconds), query_seconds=query_seconds)
+        for case in islice(cases(), which.start, which.stop, which.step):
+            problem = case.problem(bands=bands)
+            found = maximize(problem, method, budget=Budget.seconds(seconds), query_seconds=query_seconds)
             if found.interrupted:
                 raise KeyboardInterrupt
             rows.append({
@@ -21,6 +28,9 @@ def main(methods: list[str], seconds: float, query_seconds: float) -> None:
                 "smallest": round(float(found.radii.min()), 5), "proof": found.proof, "maximal": found.maximal,
                 "seconds": round(found.seconds, 2), "calls": dict(found.calls),
                 "timeline": [[round(t, 2), round(s, 4)] for t, s in found.timeline],
+                "radii": [round(r, 5) for r in found.radii.tolist()],
+                "upper bound": found.upper_bound and round(found.upper_bound, 5),
+                "gap": None if found.gap is None else round(found.gap, 4),
             })  # fmt: skip
         summary = {
             "limit s": seconds, "query limit s": query_seconds,
@@ -30,7 +40,20 @@ def main(methods: list[str], seconds: float, query_seconds: float) -> None:
         for network in NETWORKS:
             sizes = [row["size"] for row in rows if row["network"] == network]
             summary[f"median size, {network}"] = round(statistics.median(sizes), 4) if sizes else None
-        write(f"neighborhoods_{method}", summary, rows)
+        gaps = [row["gap"] for row in rows if row["gap"] is not None]
+        if gaps:
+            summary["gap median"], summary["gap within 5 %"] = statistics.median(gaps), sum(gap <= 0.05 for gap in gaps)
+        if bands is not None:
+            summary["bands from"] = list(bands)
+        write(f"neighborhoods_{method}{suffix}", summary, rows)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def a_slice(text: str) -> slice:
+    return slice(*(int(part) if part else None for part in text.split(":")))
 
 
 if __name__ == "__main__":
@@ -38,5 +61,7 @@ if __name__ == "__main__":
     parser.add_argument("methods", nargs="*", default=["uniform", "oracle"])
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--query-seconds", type=float, default=3.0)
+    parser.add_argument("--bands", type=numbers, help="the first ring of each band, e.g. 0,1,4,16")
+    parser.add_argument("--cases", type=a_slice, default=ALL, help="which of the 90, as a slice, e.g. 0:90:17")
     arguments = parser.parse_args()
-    main(arguments.methods, arguments.seconds, arguments.query_seconds)
+    main(arguments.methods, arguments.seconds, arguments.query_seconds, arguments.bands, arguments.cases)

@@ -16,9 +16,11 @@ from aureole.core.graph import Linear
 from aureole.neighborhood import METHODS, Neighborhood, Problem, maximize, named_weights
 from aureole.neighborhood.ascent import JointAscent
 from aureole.neighborhood.certificate import Certificate
+from aureole.neighborhood.hunt import Hunt
+from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.oracle import Oracle
 from aureole.neighborhood.prover import Progress, Prover
-from aureole.verify import COMPLETE, Portfolio, prove
+from aureole.verify import COMPLETE, Hints, Portfolio, prove
 from aureole.verify.stages import Break, Milp, Screen
 from nets_zoo import F64, Sketch, image_of, points_in, seeded
 from provers import MILP
@@ -33,9 +35,9 @@ LIGHT = Portfolio((Screen(), Break(SmoothPgd(steps=8, restarts=2)), Milp()))
 class LightProver(Prover):
     """Asks the light portfolio instead of the complete one, and that without the MILP instead of the incomplete one."""
 
-    def check(self, radii: torch.Tensor, portfolio: Portfolio = COMPLETE) -> Answer:
+    def check(self, radii: torch.Tensor, portfolio: Portfolio = COMPLETE, hints: Hints | None = None) -> Answer:
         complete = isinstance(portfolio.stages[-1], Milp)
-        return super().check(radii, LIGHT if complete else Portfolio(LIGHT.stages[:-1]))
+        return super().check(radii, LIGHT if complete else Portfolio(LIGHT.stages[:-1]), hints)
 
 
 def run(
@@ -47,6 +49,9 @@ def run(
         method = replace(method, attack=SmoothPgd(steps=5, restarts=1), points=2, decay=0.4)
     if isinstance(method, Certificate):
         method = replace(method, ascent=JointAscent(steps=20))
+    if isinstance(method, Optimum):
+        first = Certificate(ascent=JointAscent(steps=20))
+        method = replace(method, gap=0.2, first=first, hunt=Hunt(*[SmoothPgd(steps=5, restarts=1)] * 2))
     return method.run(LightProver(p, Budget.seconds(seconds), seed, on_progress))
 
 

@@ -3,7 +3,8 @@
 from aureole.neighborhood.maximize import METHODS, maximize
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import OBJECTIVES
+from aureole.neighborhood.optimum import bounded
 from aureole.neighborhood.problem import Problem, named_weights
 from aureole.neighborhood.result import Neighborhood
 
-__all__ = ["METHODS", "OBJECTIVES", "Method", "Neighborhood", "Problem", "maximize", "named_weights"]
+__all__ = ["METHODS", "OBJECTIVES", "Method", "Neighborhood", "Problem", "bounded", "maximize", "named_weights"]

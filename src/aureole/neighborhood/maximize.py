@@ -7,6 +7,7 @@ from aureole.core import Budget, InputError, Verdict
 from aureole.neighborhood.bisection import Bisection
 from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.method import Method
+from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.oracle import Oracle
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Progress, Prover
@@ -15,6 +16,7 @@ from aureole.neighborhood.uniform import Uniform
 
 METHODS: Mapping[str, Method] = {
     "certificate": Certificate(),
+    "optimum": Optimum(),
     "uniform": Uniform(),
     "bisection": Bisection(),
     "oracle": Oracle(),

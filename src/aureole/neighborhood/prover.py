@@ -47,6 +47,11 @@ class Prover:
         return 0.0 if self._best is None else self.problem.size(self.radii)
 
     @property
+    def witnesses(self) -> tuple[Float[Tensor, "channels height width"], ...]:
+        """The images met so far on which a spec fails (replayed)."""
+        return tuple(self._witnesses)
+
+    @property
     def margin_bound(self) -> float | None:
         """The proved margin of the best radii."""
         return None if self._best is None else self._best.margin_bound

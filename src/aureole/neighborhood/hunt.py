@@ -1,0 +1,220 @@
+"""Attacks for witnesses that lower the upper bound most: those that leave rings alone, or hardly move them."""
+
+from dataclasses import dataclass, field
+from math import inf
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.attacks import SmoothPgd
+from aureole.attacks.base import Attack
+from aureole.core import Budget, Region
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.upper import Left, UpperBound, ways_out
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """How witnesses are searched for.
+
+    attack:    light, since it runs for every witness; of six sets of rows the first three were worth their time
+    last:      tried at the radii asked about themselves where the light one finds nothing
+    retreats:  first and further parts of the way from the radii asked about inwards that are attacked, in one batch
+    rounds:    how often each ring's own bracket is halved, all rings in one batch
+    fractions: what a ring's change is cut to, where the image still fails then
+    share:     of the remaining time, for one search over what the witnesses leave
+    """
+
+    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=20, restarts=2, sets=3))
+    last: Attack = field(default_factory=SmoothPgd)
+    retreats: tuple[float, ...] = (0.0, 0.15, 0.4)
+    rounds: int = 6
+    fractions: tuple[float, ...] = (0.5, 0.75, 0.9, 0.97)
+    share: float = 0.2
+
+    def inside(
+        self,
+        problem: Problem,
+        radii: Float[Tensor, "rings"],
+        generator: torch.Generator,
+        budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    ) -> Tensor | None:
+        """A witness in N(radii) whose cheapest way out costs as much of the objective as can be; None if none is met.
+
+        The radii retreat until every way out costs at least c: rings worth less than c do not move at all. The largest
+        c at which an attack succeeds wins.
+        """
+        best, parts = None, self.retreats
+        for _ in range(2):  # coarse, then between the last success and the first failure
+            asked = [retreat(problem, radii, part) for part in parts]
+            found = _attacked(self.attack, problem, asked, best, generator, budget)
+            broken = [n for n, image in enumerate(found) if image is not None]
+            if not broken or budget.expired:
+                break
+            last = broken[-1]
+            best, low = found[last], parts[last]
+            high = parts[last + 1] if last + 1 < len(parts) else 1.0
+            parts = tuple(low + (high - low) * n / len(self.retreats) for n in range(1, len(self.retreats)))
+        if best is None and not budget.expired:
+            (best,) = _attacked(self.last, problem, [radii], None, generator, budget)
+        return None if best is None else self.trimmed(problem, best, radii)
+
+    def alone(
+        self,
+        problem: Problem,
+        generator: torch.Generator,
+        budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    ) -> list[Tensor]:
+        """For each ring with weight a witness that moves that ring alone, beyond the floors, as little as it takes."""
+        rings = [d for d in range(len(problem.rings)) if float(problem.weights[d]) > 0]
+        best: dict[int, Tensor] = {}
+        low = {d: float(problem.floors[d]) for d in rings}
+        high = {d: float(problem.caps[d]) for d in rings}
+        middle = dict(high)
+        for _ in range(1 + self.rounds):
+            if not rings or budget.expired:
+                break
+            asked = []
+            for d in rings:
+                radii = problem.floors.clone()
+                radii[d] = middle[d]
+                asked.append(radii)
+            found = _attacked(self.attack, problem, asked, None, generator, budget)
+            for d, radii, image in zip(rings, asked, found, strict=True):
+                if image is None:
+                    low[d] = middle[d]
+                else:
+                    best[d] = self.trimmed(problem, image, radii)
+                    high[d] = float(ways_out(problem, best[d])[d])
+                middle[d] = (low[d] + high[d]) / 2
+            rings = [d for d in rings if d in best and high[d] - low[d] > 0.02 * high[d]]
+        return list(best.values())
+
+    def trimmed(self, problem: Problem, image: Tensor, radii: Float[Tensor, "rings"]) -> Tensor:
+        """A witness in N(radii) with its rings undone, and then moved less, as long as it still fails.
+
+        The cheapest ways out come first: where the objective stays largest when only that ring keeps the image out.
+        """
+        reach = ways_out(problem, image)
+        rings = [d for d in range(len(reach)) if float(reach[d]) > -torch.inf]
+        rings.sort(key=lambda d: -problem.size(_with(radii, d, min(float(reach[d]), float(radii[d])))))
+        for fractions in ((0.0,), self.fractions):
+            for ring in rings:
+                image, radii = self._cut(problem, image, radii, ring, fractions)
+        return image
+
+    def _cut(
+        self, problem: Problem, image: Tensor, radii: Float[Tensor, "rings"], ring: int, fractions: tuple[float, ...]
+    ) -> tuple[Tensor, Float[Tensor, "rings"]]:
+        """The image with its change in one ring cut to the first of the fractions at which it still fails.
+
+        With it the radii that it needs. What the floors cover stays: undoing it gains nothing.
+        """
+        change = image - problem.image
+        moved = problem.rings.peak(change.abs().amax(0))[ring]
+        cuts = (torch.tensor(fractions, dtype=torch.float64) * moved).clamp(min=float(problem.floors[ring]))
+        limits = cuts[:, None, None, None].to(image)
+        cut = problem.image + torch.minimum(torch.maximum(change, -limits), limits)
+        candidates = torch.where(problem.rings.index == ring, cut, image)
+        with torch.no_grad():
+            failing = problem.margin(problem.graph(candidates)) <= 0
+        for n in failing.nonzero().flatten().tolist():
+            less = _with(radii, ring, min(float(cuts[n]), float(radii[ring])))
+            good = replayed(problem, problem.region(less), candidates[n])
+            if good is not None:
+                return good, less
+        return image, radii
+
+
+def replayed(problem: Problem, region: Region, image: Tensor) -> Tensor | None:
+    """The image, inside the region and as the original model reads it, if a spec fails on it there."""
+    image = region.nearest(image.to(torch.float64), problem.graph.precision)[0]
+    return image if float(problem.margin(problem.graph.replay(image))) <= 0 else None
+
+
+def retreat(problem: Problem, radii: Float[Tensor, "rings"], part: float) -> Float[Tensor, "rings"]:
+    """Radii so far inwards that shrinking any ring to them costs the same share of the objective (or all it can).
+
+    part: 0 keeps the radii, 1 leaves the floors
+    """
+    weights = problem.weights
+    match problem.objective:
+        case "sum":
+            cost = part * float((weights * radii).max())
+            inner = torch.where(weights > 0, radii - cost / weights, 0.0)
+        case "log":
+            inner = radii * (1 - part) ** (weights[weights > 0].min() / weights)
+        case _:
+            inner = radii * (1 - part)
+    return torch.minimum(torch.maximum(inner, problem.floors), radii)
+
+
+def descend(
+    problem: Problem,
+    left: Left,
+    hunt: Hunt,
+    size: float,
+    gap: float,
+    generator: torch.Generator,
+    budget: Budget,
+    most_seconds: float = inf,
+) -> UpperBound:
+    """Lower the bound by attacks alone, until none succeeds, it is within `gap` of `size`, or the time ends.
+
+    Attacks end after `most_seconds`, the rest of the budget is for the search over what the witnesses leave.
+
+    The attacks look a little inside the radii where the bound is met, so far that a proof there would close the gap:
+    what they find then lowers it by a good step.
+    """
+    attacking = budget.at_most(most_seconds)
+    while True:
+        bound = left.best(budget.at_most(hunt.share * budget.remaining))
+        if attacking.expired or not bound.tight or size >= (1 - gap) * bound.value:
+            return bound
+        image = hunt.inside(problem, inner(problem, bound, gap), generator, attacking)
+        if image is None:
+            return bound
+        left.without(image)
+        if left.has(bound.radii):  # radii as small as rounding: no witness rules them out for certain
+            return bound
+
+
+def inner(problem: Problem, bound: UpperBound, gap: float) -> Float[Tensor, "rings"]:
+    """Radii inside the bound's whose objective is within `gap` of it: a proof of them closes the gap.
+
+    They retreat (`retreat`) as far as they may, so that a witness inside leaves only ways out that cost something.
+    """
+    part, refused = 0.0, 1.0
+    for _ in range(30):
+        middle = (part + refused) / 2
+        kept = problem.size(retreat(problem, bound.radii, middle)) >= (1 - 0.9 * gap) * bound.value
+        part, refused = (middle, refused) if kept else (part, middle)
+    return retreat(problem, bound.radii, part)
+
+
+def _attacked(
+    attack: Attack,
+    problem: Problem,
+    asked: list[Float[Tensor, "rings"]],
+    start: Tensor | None,
+    generator: torch.Generator,
+    budget: Budget,
+) -> list[Tensor | None]:
+    """A witness in each ringed neighborhood, where the attack finds one: all of them in one batch."""
+    regions = Region.stack([problem.region(radii) for radii in asked])
+    starts = problem.image if start is None else start
+    given = starts.expand(len(asked), 1, *starts.shape)
+    found: list[Tensor | None] = [None] * len(asked)
+    for spec in problem.specs:
+        met = attack(problem.graph, regions, spec, generator=generator, budget=budget, starts=given)
+        for n, image in enumerate(met.images):
+            if found[n] is None and float(met.margins[n]) <= 0:
+                found[n] = replayed(problem, regions[n], image)
+    return found
+
+
+def _with(radii: Tensor, ring: int, radius: float | Tensor) -> Tensor:
+    radii = radii.clone()
+    radii[ring] = radius
+    return radii
