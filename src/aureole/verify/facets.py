@@ -6,7 +6,7 @@ hulls have too many facets to write down, but the one that a point violates most
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ TINY = 1e-12
 TOLERANCE = 1e-6
 
 
+@runtime_checkable
 class Hull(Protocol):
     """Something whose facets can be asked for."""
 
