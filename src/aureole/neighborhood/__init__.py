@@ -3,7 +3,7 @@
 from aureole.neighborhood.maximize import METHODS, maximize
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import OBJECTIVES
-from aureole.neighborhood.optimum import bounded
+from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.problem import Problem, named_weights
 from aureole.neighborhood.result import Neighborhood
 

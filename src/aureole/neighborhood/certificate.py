@@ -1,6 +1,6 @@
 """Our method: climb the certified margin, prove the result, then let the complete prover push every ring outwards."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -8,8 +8,9 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.core import Verdict
+from aureole.core import Budget, Verdict
 from aureole.neighborhood.ascent import JointAscent, climb
+from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.prover import Prover
@@ -26,22 +27,24 @@ class Certificate(Method):
 
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
     stretch: by how much the radii are stretched at first, and the least that is worth a proof
-    share:   of the time: what the climb may take, and until when radii are stretched
+    share:   of the time: until when the climb, the stretching and the growth go on; the rest is for `upper_bound`
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     stretch: tuple[float, float] = (0.04, 0.005)
-    share: tuple[float, float] = (0.5, 0.8)
+    share: tuple[float, float, float] = (0.5, 0.75, 0.85)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
-        problem, budget = prover.problem, prover.budget
+        problem, whole = prover.problem, prover.budget
+        climbing, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
+        prover.budget = growing
         start = self._uniform(prover)
-        climbed = climb(problem, start, self.ascent, budget.at_most(self.share[0] * budget.remaining))
+        climbed = climb(problem, start, self.ascent, climbing)
         for factor in self.shrink:
             radii = problem.within(climbed.radii * factor)
-            if budget.expired or problem.size(radii) <= prover.size:
+            if growing.expired or problem.size(radii) <= prover.size:
                 break
             if prover.check(radii, INCOMPLETE, climbed.hints).verdict is Verdict.ROBUST:
                 break
@@ -50,19 +53,21 @@ class Certificate(Method):
         for ring in order:  # those that cost the margin next to nothing reach their caps
             if float(climbed.prices[ring]) * problem.delta < (prover.margin_bound or 0.0):
                 grow(prover, ring, INCOMPLETE)
-        self._stretch(prover)
+        self._stretch(prover, stretching)
         for ring in order:
             grow(prover, ring, COMPLETE)
+        prover.budget = whole
         prover.look(self.attack)
-        return prover.finish(look=True, prices=climbed.prices)
+        found = prover.finish(look=True, prices=climbed.prices)
+        if self.share[2] == 1:
+            return found
+        return replace(bounded(found, problem, prover.witnesses, whole, prover.seed), seconds=whole.spent)
 
-    def _stretch(self, prover: Prover) -> None:
+    def _stretch(self, prover: Prover, budget: Budget) -> None:
         """Stretch all radii by one factor, by longer steps while they are proved, then by shorter ones."""
-        problem, budget = prover.problem, prover.budget
-        end = budget.remaining * (self.share[1] - self.share[0]) / (1 - self.share[0])
-        part = budget.at_most(end)
+        problem = prover.problem
         step, longer = self.stretch[0], True
-        while step >= self.stretch[1] and not part.expired:
+        while step >= self.stretch[1] and not budget.expired:
             radii = problem.within(prover.radii * (1 + step))
             if problem.size(radii) <= prover.size:
                 return

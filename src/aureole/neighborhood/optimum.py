@@ -4,21 +4,18 @@ Counterexample-guided: the largest objective that the known witnesses leave is p
 proof closes the gap; a witness lowers the bound. It gets there where radii are few, so for bands of rings.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from aureole.core import Budget, Verdict
+from aureole.core import Verdict
 from aureole.neighborhood.certificate import Certificate, grow
+from aureole.neighborhood.gap import stated
 from aureole.neighborhood.hunt import Hunt, descend, inner
 from aureole.neighborhood.method import Method
-from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left, UpperBound
+from aureole.neighborhood.upper import Left
 from aureole.verify import COMPLETE
 
 
@@ -33,7 +30,7 @@ class Optimum(Method):
     """
 
     gap: float = 0.05
-    first: Method = field(default_factory=Certificate)
+    first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.8, 1.0)))
     share: float = 0.3
     hunt: Hunt = field(default_factory=Hunt)
     least: float = 0.1
@@ -87,31 +84,3 @@ class Optimum(Method):
             return self.first.run(prover)
         finally:
             prover.budget = whole
-
-
-def bounded(
-    found: Neighborhood,
-    problem: Problem,
-    witnesses: Sequence[Float[Tensor, "channels height width"]],
-    budget: Budget,
-    seed: int = 0,
-    gap: float = 0.05,
-    hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
-) -> Neighborhood:
-    """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.
-
-    The result keeps its radii; nothing is proved here. With no time at all the known witnesses speak alone. The search
-    ends at a distance of `gap`.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    left = Left(problem)
-    alone = hunt.alone(problem, generator, budget.at_most(budget.remaining / 2))  # with many rings it takes long
-    for image in (*witnesses, *found.witnesses.values(), *alone):
-        left.without(image)
-    return stated(found, descend(problem, left, hunt, found.size, gap, generator, budget))
-
-
-def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:
-    """The result with its distance to the best possible: `gap = 1 - size / upper_bound`."""
-    gap = max(0.0, 1 - found.size / bound.value) if bound.value > 0 else 0.0
-    return replace(found, upper_bound=bound.value, gap=gap)

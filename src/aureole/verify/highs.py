@@ -48,7 +48,7 @@ class _Search:
 
         def on_node(event: highspy.HighsCallbackEvent) -> None:
             on_pause(event)
-            if event.data_out.mip_dual_bound <= self.goal:
+            if self._reached(event.data_out.mip_dual_bound):
                 event.interrupt()
 
         highs.cbMipImprovingSolution += on_solution
@@ -56,6 +56,10 @@ class _Search:
         highs.cbSimplexInterrupt += on_pause
         highs.run()
         return self._outcome(highs)
+
+    def _reached(self, bound: float) -> bool:
+        """Whether the goal, if there is one, is met. Where HiGHS is about to find no solution its bound is -inf."""
+        return self.goal > -np.inf and bound <= self.goal
 
     def _outcome(self, highs: highspy.Highs) -> Outcome:
         info = highs.getInfo()
@@ -74,7 +78,7 @@ class _Search:
             bound = info.mip_dual_bound
         else:  # a linear program: HiGHS has no bound of its own before the end
             bound = info.objective_function_value if status is Status.SOLUTION else np.inf
-        if status is Status.INTERRUPTED and bound <= self.goal:
+        if status is Status.INTERRUPTED and self._reached(bound):
             status = Status.BOUND
         return Outcome(status, solution, float(bound))
 

@@ -17,7 +17,7 @@ from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
-from aureole.verify.query import Known, Query
+from aureole.verify.query import Known, Mix, Query
 from aureole.verify.stages import Climb, Screen, Stage
 
 
@@ -63,6 +63,7 @@ class Work:
         self.each = [Known() for _ in questions.each]
         self.why = [Why.ATTACK for _ in questions.each]
         self.calls: list[Counter[str]] = [Counter() for _ in questions.each]
+        self.alone: dict[int, Mix] = {}  # the best bound of single rows
         self.lowest = torch.full((len(questions.whole.rows),), torch.inf, dtype=torch.float64)
         self._deduce = deduce
 
@@ -115,9 +116,16 @@ class Work:
         rows = (wanted & (self.lowest > query.slack) & (self.whole.lower <= query.slack)).nonzero().squeeze(1)
         if len(rows):
             part = replace(query, rows=query.rows[rows])
-            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], proved=None)).lower
-            assert found is not None
-            self.whole = replace(self.whole, lower=self.whole.lower.index_copy(0, rows, found))
+            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], proved=None))
+            assert found.lower is not None
+            self.alone = {int(rows[n]): mix for (n,), mix in (found.mixes or {}).items()}
+            parameters = {
+                i: {name: _spread(v, rows, len(query.rows)) for name, v in named.items()}
+                for i, named in found.parameters.items()
+            }
+            self.whole = replace(
+                self.whole, lower=self.whole.lower.index_copy(0, rows, found.lower), parameters=parameters
+            )
             self._inherit(stage.name)
         self._one_by_one(stage, stage.sets)
 
@@ -125,11 +133,16 @@ class Work:
         """Every question takes over the bounds of its rows."""
         assert self.whole.lower is not None
         for i in self.open:
-            query = self.questions.each[i]
+            query, members = self.questions.each[i], self.questions.members[i]
             known = replace(
                 self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
-                lower=self.whole.lower[self.questions.members[i]],
+                lower=self.whole.lower[members],
+                parameters={i: {name: v[:, members] for name, v in p.items()} for i, p in self.whole.parameters.items()},
             )  # fmt: skip
+            if query.spec.order == 1:
+                alone = {(n,): self.alone[int(row)] for n, row in enumerate(members) if int(row) in self.alone}
+                if all((int(n),) in alone for n in known.left(query)):  # sets that are not named count as proved
+                    known = replace(known, mixes=alone)
             bound = known.margin_bound(query.spec.order)
             proved = bound is not None and bound > query.slack
             self.each[i] = replace(known, proved=Why.BOUNDS) if proved else known
@@ -176,6 +189,13 @@ class Work:
             conclude(query, known, why, dict(calls))
             for query, known, why, calls in zip(self.questions.each, self.each, self.why, self.calls, strict=True)
         )
+
+
+def _spread(values: Float[Tensor, "batch some *rest"], rows: Int[Tensor, "some"], count: int) -> Tensor:
+    """What was found for some rows, in their places among `count`; the others have the first one's."""
+    every = values[:, :1].repeat_interleave(count, 1)
+    every[:, rows] = values
+    return every
 
 
 def settle(

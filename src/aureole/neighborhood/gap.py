@@ -1,0 +1,42 @@
+"""The distance of a result to the best possible, from the witnesses known and attacks for more."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.core import Budget
+from aureole.neighborhood.hunt import Hunt, descend
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.result import Neighborhood
+from aureole.neighborhood.upper import Left, UpperBound
+
+
+def bounded(
+    found: Neighborhood,
+    problem: Problem,
+    witnesses: Sequence[Float[Tensor, "channels height width"]],
+    budget: Budget,
+    seed: int = 0,
+    gap: float = 0.05,
+    hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
+) -> Neighborhood:
+    """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.
+
+    The result keeps its radii; nothing is proved here. With no time at all the known witnesses speak alone. The search
+    ends at a distance of `gap`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    left = Left(problem)
+    alone = hunt.alone(problem, generator, budget.at_most(budget.remaining / 2))  # with many rings it takes long
+    for image in (*witnesses, *found.witnesses.values(), *alone):
+        left.without(image)
+    return stated(found, descend(problem, left, hunt, found.size, gap, generator, budget))
+
+
+def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:
+    """The result with its distance to the best possible: `gap = 1 - size / upper_bound`."""
+    gap = max(0.0, 1 - found.size / bound.value) if bound.value > 0 else 0.0
+    return replace(found, upper_bound=bound.value, gap=gap)
