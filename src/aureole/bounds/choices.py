@@ -22,7 +22,7 @@ from torch import Tensor
 from aureole.bounds.intermediate import is_local, patch_bounds
 from aureole.bounds.interval import Bounds
 from aureole.bounds.linear import Relaxations
-from aureole.bounds.ops.relu import ReluRelaxation
+from aureole.bounds.ops.relu import ReluRelaxation, every_piece
 from aureole.bounds.patch import Patch
 from aureole.core import Graph, Region
 from aureole.core.graph import Conv, Linear, MaxPool, Relu, Reshape
@@ -122,7 +122,7 @@ def _parts(
     rest = v.scatter(1, index, torch.where(chosen, 0.0, v.gather(1, index)))
     slope = torch.where(rest < 0, at(relu.slope_high), at(relu.slope_default))
     constant = (rest.clamp(max=0) * at(relu.offset)).sum(1)
-    pieces = _pieces(index.shape[1]).to(v)
+    pieces = every_piece(index.shape[1]).to(v)
     full = (rest * slope).unsqueeze(1).expand(-1, len(pieces), -1)
     full = full.scatter_add(2, index.unsqueeze(1).expand(-1, len(pieces), -1), pieces * weight.unsqueeze(1))
     half = len(pieces) // 2
@@ -139,7 +139,7 @@ def _parts(
 
 def _first(
     graph: Graph, region: Region, i: int, patch: Patch, relaxations: Relaxations, most: int
-) -> Float[Tensor, "2 neurons"] | None:
+) -> Float[Tensor, "sides neurons"] | None:
     """Lower bounds of patches over the relus after the first convolution; None where its windows overlap."""
     relu, conv = relaxations.get(i), graph.nodes[graph.nodes[i].inputs[0]]
     if not isinstance(relu, ReluRelaxation) or not isinstance(conv.op, Conv) or conv.inputs[0] != 0:
@@ -175,7 +175,7 @@ def _windows(
     rest = v.scatter(3, index, torch.where(chosen, 0.0, v.gather(3, index)))
     sloped = rest * torch.where(rest < 0, high, low)
     constant = (rest.clamp(max=0) * offset).sum(-1) + sloped @ op.bias
-    pieces = _pieces(index.shape[-1]).to(v)
+    pieces = every_piece(index.shape[-1]).to(v)
     slopes = (pieces * picked.unsqueeze(-2)).unsqueeze(-2)  # ..., pieces, 1, chosen
     coef = (sloped @ weight).unsqueeze(-2) + (slopes @ weight[index].unsqueeze(-3)).squeeze(-2)
     value = constant.unsqueeze(-1) + (slopes.squeeze(-2) * op.bias[index].unsqueeze(-2)).sum(-1)
@@ -187,11 +187,6 @@ def _largest(gap: Float[Tensor, "*any channels"], most: int) -> tuple[Tensor, Te
     """The channels with the largest gaps, and whether there is a gap at all."""
     value, index = gap.topk(min(most, gap.shape[-1]), dim=-1)
     return value, index, value > 0
-
-
-def _pieces(count: int) -> Float[Tensor, "choices count"]:
-    """All slopes 0 and 1 of so many relus; the first varies slowest."""
-    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * count).reshape(-1, count) if count else torch.zeros(1, 0)
 
 
 def _least(values: Float[Tensor, "n choices"], weight: Float[Tensor, "n chosen"]) -> Float[Tensor, "n"]:

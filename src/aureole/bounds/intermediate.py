@@ -143,10 +143,12 @@ def patch_bounds(
     first: Patch,
     relaxations: Relaxations,
     shortcut: Callable[[int, Patch], Tensor | None] = lambda i, patch: None,
-) -> Float[Tensor, "2 neurons"]:
+    parameters: dict[int, dict[str, Tensor]] | None = None,
+) -> Float[Tensor, "sides neurons"]:
     """Lower bounds of patches over node `start`, which must be local (`is_local`).
 
-    shortcut: bounds of patches over a node by other means, asked where the way down is a single node; None passes
+    shortcut:   bounds of patches over a node by other means, asked where the way down is a single node; None passes
+    parameters: free parameters by node; the defaults of those that are missing are put in
     """
     pending = {start: first}
     constant = region.lower.new_zeros(first.coef.shape[:2])
@@ -161,7 +163,9 @@ def patch_bounds(
                 patch = _inside(patch, node.shape)
                 patch, shift = affine.conv_patch(node.op, patch)
             else:
-                patch, shift = relaxations[i].patch(patch)
+                if parameters is not None and i not in parameters:
+                    parameters[i] = relaxations[i].patch_parameters(patch)
+                patch, shift = relaxations[i].patch(patch, None if parameters is None else parameters[i])
             constant = constant + shift
         for j in node.inputs:
             pending[j] = pending[j].merge(patch) if j in pending else patch

@@ -58,14 +58,16 @@ def backward(
     relaxations: Relaxations,
     parameters: Parameters | None = None,
     seen: dict[int, Tensor] | None = None,
+    until: int = 0,
 ) -> tuple[Float[Tensor, "batch rows *input"], Float[Tensor, "batch rows"]]:
     """Rows over node `start` -> coefficients over the image and a constant that together lie below them.
 
-    seen: filled with the rows as they are over the output of each non-linear node
+    seen:  filled with the rows as they are over the output of each non-linear node
+    until: go down to this node only, which all ways to the image must pass
     """
     pending = {start: rows}
     constant = rows.new_zeros(rows.shape[:2])
-    for i in range(start, 0, -1):
+    for i in range(start, until, -1):
         if i in pending:
             node, above = graph.nodes[i], pending.pop(i)
             if isinstance(node.op, Add):
@@ -80,7 +82,7 @@ def backward(
                 parts = [lowered]
             for j, part in zip(node.inputs, parts, strict=True):
                 pending[j] = pending[j] + part if j in pending else part
-    return pending.get(0, rows.new_zeros(*rows.shape[:2], *graph.input_shape)), constant
+    return pending.get(until, rows.new_zeros(*rows.shape[:2], *graph.nodes[until].shape)), constant
 
 
 def _nonlinear_or_affine(

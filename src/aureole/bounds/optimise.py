@@ -1,6 +1,6 @@
 """Linear bounds with free slopes, pool weights and levels, improved by gradient (Xu et al. 2020; our pool levels)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, lower_bounds, project
+from aureole.bounds.stem import PRICE, Stem, stem_bounds
 from aureole.core import Graph, Region
 
 MIX = "mix"
@@ -16,12 +17,18 @@ MIX = "mix"
 
 @dataclass(frozen=True)
 class Ascent:
-    """How long and how fast to climb: Adam steps and learning rates (slopes, logits), the latter decaying to `end`."""
+    """How long and how fast to climb: Adam steps and learning rates (slopes, logits, prices), which decay to `end`."""
 
     steps: int = 60
     slope_rate: float = 0.15
     logit_rate: float = 0.4
+    price_rate: float = 0.15
     end: float = 0.1
+
+    @property
+    def rates(self) -> list[tuple[float, tuple[str, ...]]]:
+        """Which parameters climb at which rate."""
+        return [(self.slope_rate, UNIT_PARAMETERS), (self.logit_rate, ("mu", MIX)), (self.price_rate, (PRICE,))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,53 +49,73 @@ def optimise(
     *,
     start: Parameters | None = None,
     stop: Callable[[Float[Tensor, "batch rows"]], bool] = lambda best: False,
+    stem: Stem | None = None,
 ) -> Optimised:
     """Climb the lower bounds of rows over the scores.
 
     With a fourth axis, each row is a set of parts and what is bounded is their best mix: a lower bound of the largest
     part, since max_i m_i >= sum_i w_i m_i for weights w on the simplex. `stop(best)` ends the climb early.
+    With a stem (batch 1) the bounds are those of its windows.
     Values are those of the graph's own dtype: evaluate again in float64 before a verdict rests on them.
     """
     count = rows.shape[1]
     free = (
         {i: {n: v.clone() for n, v in p.items()} for i, p in start.items()} if start else _initial(relaxations, count)
     )
-    logits = rows.new_zeros(rows.shape[:3]) if rows.ndim == 4 else None
-    slopes = [p[name] for p in free.values() for name in UNIT_PARAMETERS if name in p]
-    weights = [p["mu"] for p in free.values() if "mu" in p] + ([logits] if logits is not None else [])
-    for tensor in slopes + weights:
-        tensor.requires_grad_(True)
-    groups = [
-        {"params": group, "lr": rate}
-        for group, rate in ((slopes, ascent.slope_rate), (weights, ascent.logit_rate))
-        if group
-    ]
+    if stem is not None:
+        free[stem.relu] = stem.row_parameters(count) | free[stem.relu]
+    logits = {MIX: rows.new_zeros(rows.shape[:3])} if rows.ndim == 4 else {}
+
+    def evaluate() -> Float[Tensor, "batch rows"]:
+        mixed = (logits[MIX].softmax(-1).unsqueeze(-1) * rows).sum(2) if logits else rows
+        if stem is not None:
+            return stem_bounds(graph, mixed, relaxations, free, stem)
+        return lower_bounds(graph, region, mixed, relaxations, free)
+
+    best, kept = ascend(evaluate, _flat(free) | logits, ascent, stop)
+    mix = kept.pop(MIX).softmax(-1).detach() if logits else None
+    return Optimised(best, _nested(kept), mix)
+
+
+def ascend(
+    evaluate: Callable[[], Float[Tensor, "batch rows"]],
+    free: Mapping[str, Tensor],
+    ascent: Ascent,
+    stop: Callable[[Float[Tensor, "batch rows"]], bool] = lambda best: False,
+) -> tuple[Float[Tensor, "batch rows"], dict[str, Tensor]]:
+    """Climb values by tensors that `evaluate` reads and that are changed in place.
+
+    Every value has its own entries of the tensors (the first two axes); what gave the best one comes back. The tensors'
+    names end in those of parameters, as "7.alpha".
+    """
+    groups = []
+    for rate, names in ascent.rates:
+        chosen = [v.requires_grad_(True) for n, v in free.items() if n.split(".")[-1] in names]
+        if chosen:
+            groups.append({"params": chosen, "lr": rate})
+    best = evaluate()
     if not groups:  # nothing to choose: the network is linear on the region
-        values = lower_bounds(graph, region, rows, relaxations)
-        return Optimised(values, {}, None)
+        return best, {}
     adam = torch.optim.Adam(groups, betas=(0.7, 0.95), foreach=True)
-    best = rows.new_full(rows.shape[:2], -torch.inf)
-    kept: dict[str, Tensor] = {}
-    for step in range(ascent.steps + 1):
-        mixed = rows if logits is None else (logits.softmax(-1).unsqueeze(-1) * rows).sum(2)
-        values = lower_bounds(graph, region, mixed, relaxations, free)
-        with torch.no_grad():
-            better = values > best
-            best = torch.maximum(best, values)
-            named = _flat(free) | ({MIX: logits} if logits is not None else {})
-            kept = {n: _where(better, v, kept[n]) if kept else v.clone() for n, v in named.items()}
-        if step == ascent.steps or stop(best):
+    rates = [group["lr"] for group in adam.param_groups]
+    best, values = best.detach(), best
+    kept = {n: v.detach().clone() for n, v in free.items()}
+    for step in range(ascent.steps):
+        if stop(best):
             break
         adam.zero_grad(set_to_none=True)
         (-values.sum()).backward()
-        decay = ascent.end ** (step / ascent.steps)
-        for group, rate in zip(adam.param_groups, (g["lr"] for g in groups), strict=True):
-            group["lr"] = rate * decay
+        for group, rate in zip(adam.param_groups, rates, strict=True):
+            group["lr"] = rate * ascent.end ** (step / ascent.steps)
         adam.step()
         with torch.no_grad():
-            project(free)
-    mix = kept.pop(MIX).softmax(-1).detach() if logits is not None else None
-    return Optimised(best, _nested(kept), mix)
+            project(_nested({name: v for name, v in free.items() if name != MIX}))
+        values = evaluate()
+        with torch.no_grad():
+            better = values > best
+            best = torch.maximum(best, values)
+            kept = {n: _where(better, v, kept[n]) for n, v in free.items()}
+    return best, kept
 
 
 def _initial(relaxations: Relaxations, rows: int) -> dict[int, dict[str, Tensor]]:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Linear coefficients of N neurons over windows of a (C,H,W) layer; both a lower and an upper bound.
+    """Linear coefficients of N neurons over windows of a (C,H,W) layer, on one side or on both.
 
-    coef[0, n] bounds neuron n from below, coef[1, n] bounds minus neuron n from below: every rule then only has to
-    know lower bounds. Window n covers rows top[n].. and columns left[n]..; parts outside the layer are padding,
-    where the layer is zero and every coefficient is dropped.
+    Where both sides are asked, coef[0, n] bounds neuron n from below and coef[1, n] bounds minus neuron n from below:
+    every rule then only has to know lower bounds. Window n covers rows top[n].. and columns
+    left[n]..; parts outside the layer are padding, where the layer is zero and every coefficient is dropped.
     """
 
-    coef: Float[Tensor, "2 neurons channels h w"]
+    coef: Float[Tensor, "sides neurons channels h w"]
     top: Int[Tensor, "neurons"]
     left: Int[Tensor, "neurons"]
     batch: Int[Tensor, "neurons"]

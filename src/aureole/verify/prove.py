@@ -11,7 +11,7 @@ from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.query import Hints, Known, Query
 from aureole.verify.split import Split
-from aureole.verify.stages import Break, Climb, Milp, Screen, Stage
+from aureole.verify.stages import Break, Climb, Milp, Screen, Stage, Windows
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Portfolio:
 
 
 COMPLETE = Portfolio(
-    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Choose(), Split(), Blocks(), Milp())
+    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Windows(), Choose(), Split(), Blocks(), Milp())
 )
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
@@ -35,7 +35,7 @@ whose margin is clear of zero by more than the slack."""
 WITNESS_BY: Mapping[type[Stage], Why] = {Split: Why.SPLIT, Blocks: Why.BLOCKS, Milp: Why.MILP}
 """What a witness is put down to, where it is not an attack."""
 
-INCOMPLETE = Portfolio(COMPLETE.stages[:-3])
+INCOMPLETE = Portfolio(tuple(stage for stage in COMPLETE.stages if isinstance(stage, Screen | Break | Climb | Choose)))
 """Attack and bounds alone: fast, may leave queries open."""
 
 

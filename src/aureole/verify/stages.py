@@ -16,6 +16,8 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import Parameters, lower_planes
+from aureole.bounds.stem import PRICE, Stem, stem_bounds, stem_position
+from aureole.bounds.tighten import Tightening, tighten
 from aureole.core import Why
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
@@ -94,10 +96,14 @@ def _mixes(
 
 @dataclass(frozen=True)
 class Climb(Stage):
-    """Optimised bounds: first of each row left, then of every set of rows that could fail together."""
+    """Optimised bounds: first of each row left, then of every set of rows that could fail together.
+
+    choices: how many relus per window of the stem have their pieces chosen (`bounds.stem`); 0 for plain bounds
+    """
 
     ascent: Ascent = field(default_factory=lambda: Ascent(steps=40))
     most_sets: int = 64
+    choices: int = 0
     name: str = "bounds"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -124,6 +130,9 @@ class Climb(Stage):
         if order == 1:
             singles: list[tuple[int, ...]] = [(int(row),) for row in left]
             known = replace(known, mixes=_mixes(singles, lower[left], torch.ones(len(left), 1).to(values), found))
+        elif known.mixes is not None:
+            for row in left.tolist():
+                known = known.raised(row, float(lower[row]))
         return judge(query, replace(known, lower=lower, parameters=every))
 
     def sets(self, query: Query, known: Known) -> Known:
@@ -132,13 +141,14 @@ class Climb(Stage):
         left, order, goal = known.left(query), query.spec.order, 2 * query.slack
         if order == 1 or comb(len(left), order) > self.most_sets:
             return known
-        combinations = list(itertools.combinations(left.tolist(), order))
+        earlier = known.mixes or {}
+        combinations = list(known.open_mixes(query)) or list(itertools.combinations(left.tolist(), order))
         sets = torch.tensor(combinations)
         values, found = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
         alone = known.lower[sets].amax(-1)  # the largest row is at least that
-        return judge(
-            query, replace(known, mixes=_mixes(combinations, torch.maximum(values, alone), found.weights, found))
-        )
+        before = [earlier[rows].value if rows in earlier else -torch.inf for rows in combinations]
+        values = torch.maximum(torch.maximum(values, alone), values.new_tensor(before))
+        return judge(query, replace(known, mixes={**earlier, **_mixes(combinations, values, found.weights, found)}))
 
     def _optimise(
         self,
@@ -151,11 +161,12 @@ class Climb(Stage):
         """Search in float32, then evaluate in float64: only that counts."""
         single = torch.float32
         bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
-        region = query.region.to(single)
+        region, relaxations = query.region.to(single), relax(query.fast, bounds)
         found = optimise(
-            query.fast, region, rows[None].to(single), relax(query.fast, bounds), self.ascent,
+            query.fast, region, rows[None].to(single), relaxations, self.ascent,
             start=start and {i: {name: v.to(single) for name, v in named.items()} for i, named in start.items()},
             stop=lambda best: query.budget.expired or stop(best),
+            stem=Stem.of(query.fast, region, relaxations, self.choices),
         )  # fmt: skip
         parameters = {
             i: {name: value.to(torch.float64) for name, value in named.items()} for i, named in found.parameters.items()
@@ -165,7 +176,12 @@ class Climb(Stage):
             weights = found.weights[0].to(torch.float64)
             weights = weights / weights.sum(-1, keepdim=True)
             rows = weights.unsqueeze(-1).mul(rows).sum(1)
-        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
+        stem = Stem.of(query.graph, query.region, known.relaxations, self.choices)
+        if stem is None:
+            values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
+        else:
+            values = stem_bounds(query.graph, rows[None], known.relaxations, parameters, stem)[0]
+            parameters[stem.relu].pop(PRICE, None)  # other bounds know no prices
         short = (values <= query.slack).nonzero().squeeze(1)
         if len(short):
             chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
@@ -182,6 +198,30 @@ def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
         i: {name: offered.get(i, named).get(name, v).to(v).clone() for name, v in named.items()}
         for i, named in default.items()
     }
+
+
+@dataclass(frozen=True)
+class Windows(Stage):
+    """Inner bounds climbed through the windows of the first convolution, and then the rows' and sets' bounds with them.
+
+    Nothing happens where the network does not begin with a convolution and relus.
+    """
+
+    tightening: Tightening = field(default_factory=Tightening)
+    climb: Climb = field(default_factory=lambda: Climb(Ascent(steps=40, price_rate=0.25), choices=3))
+    name: str = "windows"
+
+    def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        if stem_position(query.graph) is None:
+            return known
+        known = self.tightened(query, known)
+        return known if query.budget.expired else self.climb(query, known)
+
+    def tightened(self, query: Query, known: Known) -> Known:
+        """The same with tighter inner bounds."""
+        bounds = tighten(query.graph, query.region, known.bounds, self.tightening, lambda: query.budget.expired)
+        bounds = intermediate_bounds(query.graph, query.region, bounds)
+        return replace(known, bounds=bounds, relaxations=relax(query.graph, bounds))
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
+from aureole.bounds.stem import stem_position
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
 from aureole.verify.query import Known, Mix, Query
-from aureole.verify.stages import Climb, Screen, Stage
+from aureole.verify.stages import Climb, Screen, Stage, Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,10 @@ class Work:
             self._screen(stage)
         elif isinstance(stage, Climb):
             self._climb(stage)
+        elif isinstance(stage, Windows):
+            if stem_position(self.questions.whole.graph) is not None:
+                self.whole = stage.tightened(self.questions.whole, self.whole)
+                self._climb(replace(stage.climb, name=stage.name))
         else:
             self._one_by_one(stage, stage)
 
@@ -137,10 +142,12 @@ class Work:
             known = replace(
                 self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
                 lower=self.whole.lower[members],
-                parameters={i: {name: v[:, members] for name, v in p.items()} for i, p in self.whole.parameters.items()},
+                parameters={i: {n: v[:, members] for n, v in p.items()} for i, p in self.whole.parameters.items()},
             )  # fmt: skip
             if query.spec.order == 1:
-                alone = {(n,): self.alone[int(row)] for n, row in enumerate(members) if int(row) in self.alone}
+                alone: dict[tuple[int, ...], Mix] = {
+                    (n,): self.alone[int(row)] for n, row in enumerate(members) if int(row) in self.alone
+                }
                 if all((int(n),) in alone for n in known.left(query)):  # sets that are not named count as proved
                     known = replace(known, mixes=alone)
             bound = known.margin_bound(query.spec.order)

@@ -43,7 +43,7 @@ def affine_rows(
     return lowered.reshape(*rows.shape[:2], *below), rows.sum((-1, -2)) @ op.bias
 
 
-def conv_patch(op: Conv, patch: Patch) -> tuple[Patch, Float[Tensor, "2 neurons"]]:
+def conv_patch(op: Conv, patch: Patch) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
     """A patch over a Conv's output -> a patch over its input, and the constant."""
     rows = patch.coef.flatten(0, 1)
     inputs = rows[0].numel()
