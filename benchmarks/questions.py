@@ -260,16 +260,26 @@ def single(images: int, seconds: float, query_seconds: float) -> None:
             row["ratio"] = round(row["certificate"]["size"] / size, 3) if size else None
             rows.append(row)
             print(json.dumps(row), flush=True)
-    summary: dict[str, Any] = {"limit s": seconds, "query limit s": query_seconds, "cases": len(rows)}
+    write("questions_single", {"limit s": seconds, "query limit s": query_seconds} | about_single(rows), rows)
+
+
+def about_single(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"cases": len(rows)}
     for name in SINGLE_LABEL:
         mine = [row for row in rows if row["network"] == name]
         ratios = [row["ratio"] for row in mine if row["ratio"] is not None]
+        capped = [sum(radius >= 1 for radius in row["certificate"]["radii"]) for row in mine]
         summary[name] = {
             "median size, uniform": median([row["uniform"]["size"] for row in mine]),
             "median size, certificate": median([row["certificate"]["size"] for row in mine]),
             "ratio": [min(ratios), median(ratios), max(ratios)],
+            "rings": median([row["rings"] for row in mine]), "rings at radius 1": median(capped),
+            "median of the rest": median(
+                [row["certificate"]["size"] - ones for row, ones in zip(mine, capped, strict=True)]
+            ),
+            "object's radius": {m: median([row[m]["radii"][0] for row in mine]) for m in ("uniform", "certificate")},
         }  # fmt: skip
-    write("questions_single", summary, rows)
+    return summary
 
 
 if __name__ == "__main__":
