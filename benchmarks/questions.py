@@ -23,7 +23,7 @@ from torch import Tensor
 from aureole.core import Answer, Budget, Graph, Region, Rings, Rows, TopK, Verdict
 from aureole.core.graph import taking
 from aureole.core.places import data_root
-from aureole.neighborhood import Problem, maximize, named_weights
+from aureole.neighborhood import OBJECTIVES, Problem, maximize, named_weights
 from aureole.neighborhood.oracle import Cutting, Oracle, cutting_weights
 from aureole.neighborhood.prover import Prover
 from aureole.nets import load_onnx
@@ -77,13 +77,14 @@ class Traced(Prover):
         return answer
 
 
-def told_apart(asked: Sequence[Asked], keep: Tensor) -> Iterator[tuple[str, Asked]]:
-    """Each call after the first (the floors) as a `step` or as a `shrunk` step."""
+def told_apart(asked: Sequence[Asked], keep: Tensor) -> Iterator[tuple[str, Asked, float]]:
+    """Each call after the first (the floors): `step` or `shrunk` step, and the part of the growth that is kept."""
     robust, last = asked[0].radii, asked[0]
     for call in asked[1:]:
         back = last.radii * keep + robust * (1 - keep)
         shrunk = last.outcome != "proved" and torch.allclose(call.radii, back, rtol=0, atol=1e-12)
-        yield ("shrunk" if shrunk else "step"), call
+        kept = float((back - robust).sum() / (last.radii - robust).sum()) if shrunk else 1.0
+        yield ("shrunk" if shrunk else "step"), call, kept
         robust, last = (call.radii if call.outcome == "proved" else robust), call
 
 
@@ -100,22 +101,25 @@ def cutting(which: slice, seconds: float, query_seconds: float, bands: tuple[int
             prover = Traced(problem, Budget.seconds(seconds), 0, None, query_seconds)
             found = Oracle(kind).run(prover)
             calls = list(told_apart(prover.asked, cutting_weights(problem, kind)))
-            counts = Counter(f"{what} {call.outcome}" for what, call in calls)
+            counts = Counter(f"{what} {call.outcome}" for what, call, _ in calls)
             spent: dict[str, float] = Counter()
-            for what, call in calls:
+            for what, call, _ in calls:
                 spent[f"{what} {call.outcome}"] += call.seconds
             rows.append({
                 "network": case.network, "image": case.author.scene.name, "cutting": kind, "rings": len(problem.rings),
                 "size": round(found.size, 5), "seconds": round(found.seconds, 2), "in time": found.seconds < seconds,
-                "steps before the first failure": proved_first(call for _, call in calls),
+                "steps before the first failure": proved_first(call for _, call, _ in calls),
                 "calls": dict(counts), "call seconds": {name: round(s, 2) for name, s in spent.items()},
-                "trace": " ".join(f"{what}:{call.outcome}:{call.seconds:.2f}" for what, call in calls[:40]),
+                "trace": " ".join(f"{what}:{call.outcome}:{call.seconds:.2f}" for what, call, _ in calls[:40]),
+                "kept": [round(kept, 3) for what, _, kept in calls if what == "shrunk"],
                 "radii": [round(r, 6) for r in found.radii.tolist()],
             })  # fmt: skip
             print(rows[-1]["network"], rows[-1]["image"], kind, rows[-1]["size"], dict(counts), flush=True)
     name = "questions_cutting" + ("" if bands is None else "_bands")
     limits = {"limit s": seconds, "query limit s": query_seconds, "bands": bands}
-    write(name if seconds == SECONDS else f"{name}_{seconds:g}s", limits | about_cutting(rows), rows)
+    if (seconds, query_seconds) != (SECONDS, QUERY_SECONDS):
+        name += f"_{seconds:g}s_{query_seconds:g}s"
+    write(name, limits | about_cutting(rows), rows)
 
 
 def about_cutting(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,6 +141,8 @@ def about_cutting(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "calls": dict(sorted(calls.items())), "median calls": median([sum(r["calls"].values()) for r in mine]),
             "call seconds": {name: round(s, 1) for name, s in sorted(spent.items())},
             "all s": round(sum(row["seconds"] for row in mine), 1),
+            "s outside of calls (weakest points)": round(sum(r["seconds"] for r in mine) - sum(spent.values()), 1),
+            "part of the growth kept, median": median([kept for row in mine for kept in row.get("kept", ())]),
         }  # fmt: skip
     return summary
 
@@ -236,7 +242,7 @@ def by_pairs(graph: Graph, region: Region, spec: TopK, query_seconds: float) -> 
             "seconds": round(whole.spent, 3)}  # fmt: skip
 
 
-def single(images: int, seconds: float, query_seconds: float) -> None:
+def single(images: int, seconds: float, query_seconds: float, objective: str) -> None:
     torch.set_num_threads(1)
     folder, rows = data_root(None) / "marvel", []
     with np.load(folder / "data" / "mnist_test.npz") as stored:
@@ -247,7 +253,8 @@ def single(images: int, seconds: float, query_seconds: float) -> None:
         right = (i for i in range(len(pixels)) if int(graph.replay(pixels[i]).argmax()) == labels[i])
         for i in islice(right, images):
             rings = Rings.around(pixels[i, 0] > 0.5)
-            problem = Problem(graph, pixels[i], rings, TopK(labels[i], 1), named_weights("uniform", rings))
+            spec, weights = TopK(labels[i], 1), named_weights("uniform", rings)
+            problem = Problem(graph, pixels[i], rings, spec, weights, objective=objective)
             row: dict[str, Any] = {"network": name, "image": i, "label": labels[i], "rings": len(rings)}
             for method in ("uniform", "certificate"):
                 found = maximize(problem, method, budget=Budget.seconds(seconds), query_seconds=query_seconds)
@@ -260,7 +267,9 @@ def single(images: int, seconds: float, query_seconds: float) -> None:
             row["ratio"] = round(row["certificate"]["size"] / size, 3) if size else None
             rows.append(row)
             print(json.dumps(row), flush=True)
-    write("questions_single", {"limit s": seconds, "query limit s": query_seconds} | about_single(rows), rows)
+    name = "questions_single" + ("" if objective == "sum" else f"_{objective}")
+    limits = {"limit s": seconds, "query limit s": query_seconds, "objective": objective}
+    write(name, limits | about_single(rows), rows)
 
 
 def about_single(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -288,8 +297,9 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, help="for each neighborhood: 20 (cutting), 10 (single)")
     parser.add_argument("--query-seconds", type=float, help="for each question to the prover: 3, or 5 (pairs)")
     parser.add_argument("--bands", type=numbers, help="cutting: the first ring of each band, e.g. 0,1,4,16")
-    parser.add_argument("--cases", type=a_slice, help="which of the 90: 0:90:15 (cutting), 0:90:3 (pairs)")
+    parser.add_argument("--cases", type=a_slice, help="which of the 90: 0:90:15 (cutting), 0:90:6 (pairs)")
     parser.add_argument("--images", type=int, default=5, help="single: of each network")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="sum", help="single: what is largest")
     arguments = parser.parse_args()
     match arguments.name:
         case "cutting":
@@ -298,6 +308,7 @@ if __name__ == "__main__":
         case "calls":
             calls()
         case "pairs":
-            pairs(arguments.cases or slice(0, 90, 3), RADII, arguments.query_seconds or 5.0)
+            pairs(arguments.cases or slice(0, 90, 6), RADII, arguments.query_seconds or 5.0)
         case "single":
-            single(arguments.images, arguments.seconds or 10.0, arguments.query_seconds or QUERY_SECONDS)
+            seconds, query_seconds = arguments.seconds or 10.0, arguments.query_seconds or QUERY_SECONDS
+            single(arguments.images, seconds, query_seconds, arguments.objective)
