@@ -132,12 +132,15 @@ def about_cutting(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "cases": len(places), "as many steps before the first failure": sum(len(counts) == 1 for counts in before),
         "same radii": same_radii(rows),
     }  # fmt: skip
+    sizes = {(row["network"], row["image"], row["cutting"]): row["size"] for row in rows}
     for kind in CUTTINGS:
         mine = [row for row in rows if row["cutting"] == kind]
+        ratios = sorted(round(sizes[*place, kind] / sizes[*place, "sensitivity"], 3) for place in places)
         calls: Counter[str] = sum((Counter(row["calls"]) for row in mine), Counter())
         spent: Counter[str] = sum((Counter(row["call seconds"]) for row in mine), Counter())
         summary[kind] = {
             "median size": median([row["size"] for row in mine]), "ended by itself": sum(r["in time"] for r in mine),
+            "size to sensitivity's": {"least": ratios[0], "median": median(ratios), "most": ratios[-1]},
             "calls": dict(sorted(calls.items())), "median calls": median([sum(r["calls"].values()) for r in mine]),
             "call seconds": {name: round(s, 1) for name, s in sorted(spent.items())},
             "all s": round(sum(row["seconds"] for row in mine), 1),
