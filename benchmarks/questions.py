@@ -286,8 +286,8 @@ def about_single(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "median size, certificate": median([row["certificate"]["size"] for row in mine]),
             "ratio": [min(ratios), median(ratios), max(ratios)],
             "rings": median([row["rings"] for row in mine]), "rings at radius 1": median(capped),
-            "median of the rest": median(
-                [row["certificate"]["size"] - ones for row, ones in zip(mine, capped, strict=True)]
+            "sum of the radii below 1": median(
+                [sum(radius for radius in row["certificate"]["radii"] if radius < 1) for row in mine]
             ),
             "object's radius": {m: median([row[m]["radii"][0] for row in mine]) for m in ("uniform", "certificate")},
         }  # fmt: skip
