@@ -208,23 +208,28 @@ def pairs(which: slice, radii: Sequence[float], query_seconds: float) -> None:
                    "pairs": by_pairs(case.graph, region, case.spec, query_seconds)}  # fmt: skip
             rows.append(row)
             print(json.dumps(row), flush=True)
+    write("questions_pairs", {"query limit s": query_seconds} | about_pairs(rows), rows)
+
+
+def about_pairs(rows: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts = [(row["together"]["verdict"], row["pairs"]["verdict"]) for row in rows]
-    summary = {
-        "query limit s": query_seconds, "queries": len(rows),
-        "settled together": sum(a != Verdict.UNKNOWN for a, _ in verdicts),
+    groups: dict[str, list[dict[str, Any]]] = {"all": rows}
+    for row in rows:
+        groups.setdefault(f"{row['together']['verdict']} by {row['together']['why']}", []).append(row)
+    summary: dict[str, Any] = {
+        "queries": len(rows), "settled together": sum(a != Verdict.UNKNOWN for a, _ in verdicts),
         "settled by pairs": sum(b != Verdict.UNKNOWN for _, b in verdicts),
         "contradictions": sum({a, b} == {Verdict.ROBUST, Verdict.VULNERABLE} for a, b in verdicts),
-        "verdicts (together, pairs)": Counter(f"{a}, {b}" for a, b in verdicts),
+        "pairs faster": sum(row["pairs"]["seconds"] < row["together"]["seconds"] for row in rows),
     }  # fmt: skip
-    for name in ("together", "pairs"):
-        times = [row[name]["seconds"] for row in rows]
-        summary[f"{name}: median s"], summary[f"{name}: all s"] = median(times), round(sum(times), 1)
-    asked = [row["pairs"]["queries"] for row in rows]
-    summary["pairs: median queries"], summary["pairs: all queries"] = median(asked), sum(asked)
-    settled = [row for row, pair in zip(rows, verdicts, strict=True) if Verdict.UNKNOWN not in pair]
-    for name in ("together", "pairs"):
-        summary[f"{name}: all s where both settled"] = round(sum(row[name]["seconds"] for row in settled), 1)
-    write("questions_pairs", summary, rows)
+    for name, some in groups.items():
+        summary[name] = {
+            "queries": len(some), "asked by pairs": sum(row["pairs"]["queries"] for row in some),
+            "asked by pairs, median": median([row["pairs"]["queries"] for row in some]),
+            "s together, by pairs": [round(sum(r[way]["seconds"] for r in some), 1) for way in ("together", "pairs")],
+            "median s": [median([row[way]["seconds"] for row in some]) for way in ("together", "pairs")],
+        }  # fmt: skip
+    return summary
 
 
 def by_pairs(graph: Graph, region: Region, spec: TopK, query_seconds: float) -> dict[str, Any]:
