@@ -22,7 +22,7 @@ class Ascent:
     steps: int = 60
     slope_rate: float = 0.15
     logit_rate: float = 0.4
-    price_rate: float = 0.15
+    price_rate: float = 0.25
     end: float = 0.1
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aureole.bounds.intermediate import is_local, patch_bounds
 from aureole.bounds.interval import Bounds, Interval
-from aureole.bounds.linear import RELAXATIONS, Relaxation, Relaxations
+from aureole.bounds.linear import Relaxations, relax
 from aureole.bounds.ops.affine import conv_patch
 from aureole.bounds.optimise import Ascent, ascend
 from aureole.bounds.patch import Patch
@@ -28,7 +28,7 @@ class Tightening:
     elements: neurons are taken in chunks of about so many numbers (16 MiB in float32, near the cache)
     """
 
-    ascent: Ascent = field(default_factory=lambda: Ascent(steps=15, slope_rate=0.4, price_rate=0.25))
+    ascent: Ascent = field(default_factory=lambda: Ascent(steps=15, slope_rate=0.4))
     choices: int = 3
     elements: int = 2**22
 
@@ -45,22 +45,18 @@ def tighten(
     The climb runs in float32; what it found is evaluated in the graph's own dtype, and only that counts. For regions of
     batch 1. `stop()` ends it early; what was found until then is kept.
     """
-    tighter = dict(bounds)
-    if stem_position(graph) is None:
+    tighter, first = dict(bounds), stem_position(graph)
+    if first is None:
         return tighter
-    fast, relaxations = graph.to(torch.float32), dict[int, Relaxation]()
+    fast, small = graph.to(torch.float32), region.to(torch.float32)
     for i, node in enumerate(graph.nodes):
-        if type(node.op) not in RELAXATIONS:
+        if not isinstance(node.op, Relu) or i == first or stop():
             continue
         below = node.inputs[0]
-        if isinstance(node.op, Relu) and i != stem_position(graph) and not stop():
-            small = region.to(torch.float32), {j: b.to(torch.float32) for j, b in tighter.items()}
-            rough = {j: RELAXATIONS[type(graph.nodes[j].op)].of(graph.nodes[j], small[1][graph.nodes[j].inputs[0]])
-                     for j in relaxations}  # fmt: skip
-            climbing = _Way(fast, small[0], below, rough, tightening.choices)
-            counting = _Way(graph, region, below, relaxations, tightening.choices)
-            tighter[below] = _climbed(climbing, counting, tighter[below], tightening, stop)
-        relaxations[i] = RELAXATIONS[type(node.op)].of(node, tighter[below])
+        rough = relax(fast, {j: interval.to(torch.float32) for j, interval in tighter.items()}, i)
+        climbing = _Way(fast, small, below, rough, tightening.choices)
+        counting = _Way(graph, region, below, relax(graph, tighter, i), tightening.choices)
+        tighter[below] = _climbed(climbing, counting, tighter[below], tightening, stop)
     return tighter
 
 

@@ -30,9 +30,9 @@ class JointAscent:
     goal:    the certified margin aimed at, in units of the clean margin; half of it suffices to keep a point
     """
 
-    steps: int = 600
+    steps: int = 300
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
-    end: float = 0.1
+    end: float = 0.4
     penalty: float = 3.0
     goal: float = 1e-3
 

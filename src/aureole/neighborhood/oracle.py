@@ -27,7 +27,7 @@ Cutting = Literal["sensitivity", "flipped", "fixed"]
 class Oracle(Method):
     """Oracle-guided expansion.
 
-    cutting: the cutting weights. `fixed` keeps `(r, r, r-1, ..., 0) / (r+1)` of each ring's growth, far rings least;
+    cutting: the cutting weights. `fixed` keeps `(r, r, r-1, ..., 1) / (r+1)` of each ring's growth, far rings least;
              `sensitivity` keeps more of rings whose mean gradient is small (the proposal's formula); `flipped` keeps
              more of the others (the proposal's sentence).
     balance: lambda, the weight of the robustness gradient against the size's; it falls by `decay` when a step fails

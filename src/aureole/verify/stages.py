@@ -205,10 +205,13 @@ class Windows(Stage):
     """Inner bounds climbed through the windows of the first convolution, and then the rows' and sets' bounds with them.
 
     Nothing happens where the network does not begin with a convolution and relus.
+
+    share: of the time that is left, for the inner bounds; large networks would take all of it
     """
 
+    share: float = 0.6
     tightening: Tightening = field(default_factory=Tightening)
-    climb: Climb = field(default_factory=lambda: Climb(Ascent(steps=40, price_rate=0.25), choices=3))
+    climb: Climb = field(default_factory=lambda: Climb(choices=3))
     name: str = "windows"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -219,7 +222,8 @@ class Windows(Stage):
 
     def tightened(self, query: Query, known: Known) -> Known:
         """The same with tighter inner bounds."""
-        bounds = tighten(query.graph, query.region, known.bounds, self.tightening, lambda: query.budget.expired)
+        budget = query.budget.at_most(self.share * query.budget.remaining)
+        bounds = tighten(query.graph, query.region, known.bounds, self.tightening, lambda: budget.expired)
         bounds = intermediate_bounds(query.graph, query.region, bounds)
         return replace(known, bounds=bounds, relaxations=relax(query.graph, bounds))
 
