@@ -23,6 +23,11 @@ def read(path: Path) -> tuple[list[dict[str, Any]], float]:
     return content["rows"], content["summary"]["limit s"]
 
 
+def stored() -> list[Path]:
+    """The results of `benchmarks.neighborhoods` about single rings; radii of bands add up to other sizes."""
+    return sorted(path for path in RESULTS.glob("neighborhoods_*.json*") if not path.stem.endswith("_bands"))
+
+
 def method_of(path: Path) -> str:
     """`neighborhoods_oracle-fixed.json` -> `oracle-fixed`."""
     return path.stem.removeprefix("neighborhoods_")
@@ -50,7 +55,7 @@ def main(paths: Sequence[Path], picture: Path = PICTURE) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, default=sorted(RESULTS.glob("neighborhoods_*.json*")))
+    parser.add_argument("files", nargs="*", type=Path, default=stored())
     parser.add_argument("--out", type=Path, default=PICTURE, help="the picture (.png)")
     arguments = parser.parse_args()
     main(arguments.files, arguments.out)

@@ -11,7 +11,7 @@ from aureole.verify.stages import Climb, Screen, Windows
 from nets_zoo import F64, Sketch, points_in, seeded
 
 PLAIN = Portfolio((Screen(), Climb()))
-MORE = Portfolio((Screen(), Climb(), Windows()))
+MORE = Portfolio((Screen(), Climb(), Windows(least=0)))
 
 
 def net(seed: int) -> Graph:
@@ -70,7 +70,7 @@ def test_many_questions_share_the_inner_bounds():
 
 def test_sets_keep_the_bounds_they_had():
     """A second climb that does nothing leaves the margin's bound where it was."""
-    idle = Windows(tightening=Tightening(Ascent(steps=0)), climb=Climb(Ascent(steps=0)))
+    idle = Windows(least=0, tightening=Tightening(Ascent(steps=0)), climb=Climb(Ascent(steps=0)))
     for seed in range(4):
         graph, region, spec = question(seed, 2)
         once, twice = (prove(graph, region, spec, Portfolio((Screen(), Climb(), *more))) for more in ((), (idle,)))

@@ -5,6 +5,7 @@ inner bounds. Climbing all of them at once prices a ring by what its radius does
 which no sequence of fixed linear programs does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ class JointAscent:
     rates:   learning rates of log radii, of slopes and levels, of pool weights; they fall to `end` of that
     penalty: weight of the squared shortfall, in units of the clean margin
     goal:    the certified margin aimed at, in units of the clean margin; half of it suffices to keep a point
+    offers:  how often the best radii so far are offered on the way: after half of the steps, a quarter, and so on
     """
 
     steps: int = 300
@@ -35,6 +37,7 @@ class JointAscent:
     end: float = 0.4
     penalty: float = 3.0
     goal: float = 1e-3
+    offers: int = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,17 @@ class Climbed:
     hints: Hints
 
 
-def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, budget: Budget) -> Climbed:
+Offer = Callable[[Float[Tensor, "rings"], Hints], None]
+"""Called with radii met on the way and hints for their proof."""
+
+
+def climb(
+    problem: Problem,
+    start: Float[Tensor, "rings"],
+    ascent: JointAscent,
+    budget: Budget,
+    offer: Offer = lambda radii, hints: None,
+) -> Climbed:
     """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
     exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
     graph = exact.to(torch.float32)
@@ -84,6 +97,8 @@ def climb(problem: Problem, start: Float[Tensor, "rings"], ascent: JointAscent, 
             kept = {i: {name: v.detach().clone() for name, v in named.items()} for i, named in free.items()}
         if step == ascent.steps or budget.expired:
             break
+        if kept and step in [ascent.steps >> halvings for halvings in range(1, ascent.offers + 1)]:
+            offer(best.double(), Hints(problem.graph, rows=rows[0].double(), parameters=kept))
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
             group["lr"] = rate * ascent.end ** (step / ascent.steps)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
+from aureole.bounds import Ascent
 from aureole.core import Budget, Verdict
 from aureole.neighborhood.ascent import JointAscent, climb
 from aureole.neighborhood.gap import bounded
@@ -15,11 +16,14 @@ from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.verify import COMPLETE, INCOMPLETE, Portfolio
-from aureole.verify.stages import Break, Screen
+from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
+from aureole.verify.stages import Break, Climb, Screen
 
 ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 """For the climb's start, which only has to be certified: a hundredth of the time that `INCOMPLETE` may take."""
+
+AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
+"""The bounds that hints give, and no more: what the climb meets on its way."""
 
 SEARCHING = Portfolio(COMPLETE.stages[:-1])
 """Without the MILP of the whole network, whose time is better spent on other radii."""
@@ -45,7 +49,7 @@ class Certificate(Method):
         climbing, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
         start = self._uniform(prover)
-        climbed = climb(problem, start, self.ascent, climbing)
+        climbed = climb(problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints))
         for factor in self.shrink:
             radii = problem.within(climbed.radii * factor)
             if growing.expired or problem.size(radii) <= prover.size:
@@ -65,7 +69,15 @@ class Certificate(Method):
         found = prover.finish(look=True, prices=climbed.prices)
         if self.share[2] == 1:
             return found
-        return replace(bounded(found, problem, prover.witnesses, whole, prover.seed), seconds=whole.spent)
+        bounding = whole.at_most((1 / self.share[2] - 1) * whole.spent)  # a budget without end is not for this
+        return replace(bounded(found, problem, prover.witnesses, bounding, prover.seed), seconds=whole.spent)
+
+    @staticmethod
+    def _offered(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints) -> None:
+        """Prove what the climb has so far, if that is soon done."""
+        radii = prover.problem.within(radii)
+        if prover.problem.size(radii) > prover.size:
+            prover.check(radii, AT_ONCE, hints)
 
     def _stretch(self, prover: Prover, budget: Budget) -> None:
         """Stretch all radii by one factor, by longer steps while they are proved, then by shorter ones."""

@@ -19,6 +19,7 @@ from aureole.bounds.linear import Parameters, lower_planes
 from aureole.bounds.stem import PRICE, Stem, stem_bounds, stem_position
 from aureole.bounds.tighten import Tightening, tighten
 from aureole.core import Why
+from aureole.core.graph import Relu
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.solver import Status, solver
@@ -206,19 +207,27 @@ class Windows(Stage):
 
     Nothing happens where the network does not begin with a convolution and relus.
 
+    least: relus that may switch; with fewer the MILP is faster
     share: of the time that is left, for the inner bounds; large networks would take all of it
     """
 
+    least: int = 300
     share: float = 0.6
     tightening: Tightening = field(default_factory=Tightening)
     climb: Climb = field(default_factory=lambda: Climb(choices=3))
     name: str = "windows"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        if stem_position(query.graph) is None:
+        if not self.worthwhile(query, known):
             return known
         known = self.tightened(query, known)
         return known if query.budget.expired else self.climb(query, known)
+
+    def worthwhile(self, query: Query, known: Known) -> bool:
+        """Whether the network is of the kind and large enough."""
+        relus = [node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)]
+        switching = sum(int(known.bounds[i].unstable.sum()) for i in relus)
+        return stem_position(query.graph) is not None and switching >= self.least
 
     def tightened(self, query: Query, known: Known) -> Known:
         """The same with tighter inner bounds."""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
-from aureole.bounds.stem import stem_position
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
 from aureole.verify.query import Known, Mix, Query
@@ -89,7 +88,7 @@ class Work:
         elif isinstance(stage, Climb):
             self._climb(stage)
         elif isinstance(stage, Windows):
-            if stem_position(self.questions.whole.graph) is not None:
+            if stage.worthwhile(self.questions.whole, self.whole):
                 self.whole = stage.tightened(self.questions.whole, self.whole)
                 self._climb(replace(stage.climb, name=stage.name))
         else:
