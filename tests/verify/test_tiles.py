@@ -1,16 +1,10 @@
-import numpy as np
 import pytest
 import torch
-from brute_force import least_margin
 from tile_nets import NETS, asked, question
 
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concretize
-from aureole.core import Graph, Region, TopK
-from aureole.core.graph import Add, Linear, Node, Reshape
-from aureole.verify.encoding import Minimum
-from aureole.verify.highs import solve
+from aureole.core import Graph
 from aureole.verify.query import Known, Query
-from aureole.verify.solver import Outcome, Status
 from aureole.verify.tiles import MOST, Head, Part, head, parts
 from nets_zoo import F64, ZOO, Sketch, draw, points_in, seeded
 
@@ -36,9 +30,9 @@ def drawn(known: Known, g: torch.Generator) -> Parameters:
     }
 
 
-def priced(part: Part, query: Query, images: torch.Tensor) -> torch.Tensor:
-    """What the prices come to at images."""
-    return (images - query.region.center).flatten(1) @ torch.from_numpy(part.prices)
+def at(part: Part, images: torch.Tensor) -> torch.Tensor:
+    """The share at images, prices included."""
+    return part.row.at(torch.stack([part.pixels.point(image) for image in images]))[0]
 
 
 @every_net
@@ -74,11 +68,11 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
     hidden = found.hidden(images)
     for parameters in ({}, drawn(known, g)):
         row = draw(g, hidden.shape[1])
-        split = parts(query, known, found, row, parameters, exact=5)
-        np.testing.assert_allclose(sum(part.prices for part in split), 0, atol=1e-12)
+        split = parts(query, known, found, row, parameters)
+        together = sum(at(part, images) for part in split)  # every price is paid and given back
+        torch.testing.assert_close(together, hidden @ row, rtol=0, atol=1e-9)
         for part in split:  # tiles need not agree on an image, so each lies below on its own
-            own = hidden[:, part.units] @ row[part.units] + priced(part, query, images)
-            assert part.floor <= float(own.min()) + 1e-9
+            assert part.floor <= float(at(part, images).min()) + 1e-9
         total = sum(part.floor for part in split)
         assert total <= float((hidden @ row).min()) + 1e-9
         # to the tiles' linear planes, the prices lose nothing
@@ -89,65 +83,13 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
 
 
 @every_net
-def test_a_tiles_program_has_a_point_for_every_image(name):
-    """No image lies below the program's answer, with prices, facets and few or all choices, and none is far above."""
+def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
     query, known, found = cut(name, 1)
-    g = seeded(20)
-    row = draw(g, found.weight.shape[1])
-    images = points_in(query.region, 3000, g)
-    hidden = found.hidden(images)
-    for exact in (0, 3, 10_000):
-        for part in parts(query, known, found, row, drawn(known, seeded(21)), exact):
-            own = hidden[:, part.units] @ row[part.units] + priced(part, query, images)
-            program, before = part.program, -np.inf
-            for _ in range(3):
-                outcome = optimum(program, part.prices)
-                answer = program.constant - outcome.bound
-                assert before - 1e-6 <= answer <= float(own.min()) + 1e-6
-                program, before = program.tightened(outcome.solution), answer
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_with_all_choices_a_tile_is_solved_exactly(seed):
-    """The priced program against brute force over the activation patterns of the tile and its prices."""
-    g = seeded(30 + seed)
-    s = Sketch((1, 2, 4), g).conv(1, 2).relu().conv(1, (1, 2), padding=(0, seed % 2))
-    s = s.relu() if seed % 3 else s.pool(1 + seed % 2, 1, seed % 2)
-    graph = s.flat().linear(3).graph()
-    image = torch.rand(graph.input_shape, generator=g, dtype=F64)
-    radius = torch.rand(graph.input_shape, generator=g, dtype=F64).mul(0.7) * (torch.arange(4) != seed % 4)
-    region = Region((image - radius).clamp(0, 1)[None], (image + radius).clamp(0, 1)[None])
-    query, known = asked(graph, region, TopK(0, 1))
-    found = head(query.graph)
-    assert found is not None
-    row = draw(g, found.weight.shape[1])
-    for part in parts(query, known, found, row, {}, exact=10_000):
-        whole = with_prices(found.graph(torch.zeros_like(row).index_copy(0, part.units, row[part.units])), part.prices)
-        shift = float(torch.from_numpy(part.prices) @ region.center.flatten())
-        least = least_margin(whole, region, torch.ones(1, 1, dtype=F64), torch.zeros(1, dtype=F64), 1) - shift
-        outcome = optimum(part.program, part.prices)
-        assert part.program.constant - outcome.bound == pytest.approx(least, abs=2e-6)
-        at_solution = float(whole(region.clip(part.program.encoding.image(outcome.solution)))[0, 0]) - shift
-        assert at_solution == pytest.approx(least, abs=1e-5)
-
-
-def optimum(program: Minimum, prices: np.ndarray) -> Outcome:
-    asked = program.priced(prices)
-    if asked.matrix.shape[0] == 0:  # linear in the pixels
-        best = np.where(asked.objective > 0, asked.upper, asked.lower)
-        return Outcome(Status.SOLUTION, best, float(asked.objective @ best))
-    outcome = solve(asked, 20.0, lambda _: False)
-    assert outcome.status is Status.SOLUTION
-    return outcome
-
-
-def with_prices(graph: Graph, prices: np.ndarray) -> Graph:
-    """The only score plus `prices @ image`."""
-    last = len(graph.nodes) - 1
-    linear = Linear(torch.from_numpy(prices)[None], torch.zeros(1, dtype=F64))
-    nodes = (
-        Node(Reshape(), (0,), (len(prices),)),
-        Node(linear, (last + 1,), (1,)),
-        Node(Add(), (last, last + 2), (1,)),
-    )
-    return Graph((*graph.nodes, *nodes))
+    images = points_in(query.region, 20, seeded(20))
+    for part in parts(query, known, found, draw(seeded(21), found.weight.shape[1]), {}):
+        moved = torch.zeros(images[0].numel(), dtype=torch.bool)
+        moved[torch.from_numpy(part.pixels.moved)] = True
+        for image in images:
+            back = part.pixels.image(part.pixels.point(image).numpy())
+            expected = torch.where(moved, image.flatten(), query.region.center.flatten())
+            torch.testing.assert_close(back.flatten(), expected, rtol=0, atol=1e-12)

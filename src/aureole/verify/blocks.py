@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from math import isfinite
-from threading import Event
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,65 +13,63 @@ from torch import Tensor
 from aureole.bounds import Ascent, optimise, relax
 from aureole.bounds.linear import Parameters
 from aureole.core import Why
+from aureole.verify.encoding import inexact
 from aureole.verify.query import Known, Mix, Query
-from aureole.verify.solver import Status, solver
 from aureole.verify.stages import Stage, judge
 from aureole.verify.tiles import Head, Part, head, parts
+from aureole.verify.tree import Growth, Tree
 from aureole.verify.winners import settle
 
-ERROR = 1e-6
-"""Score units by which a solver's bound on one tile is not believed."""
-
-LINEAR = 0.5
-"""Seconds for a linear program; nearly all take a few hundredths, and one that does not may be cycling."""
-
-SPARE = 1.02
-"""Tiles are asked for a little more than needed."""
+ERROR = 1e-9
+"""Score units by which a tile's float64 bound is not believed (some thousand terms are added up)."""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """One pass over the tiles.
+@dataclass(frozen=True, eq=False)
+class Share:
+    """A tile and the search for its minimum."""
 
-    linear:  rounds of facets with all choices relaxed
-    whole:   rounds with the choices of pools and of some relus
-    seconds: the longest that the solver may look at a tile with its choices
-    gap:     what it may leave open then in all tiles together, as a share of what is short
-    """
+    part: Part
+    tree: Tree
 
-    linear: int
-    whole: int
-    seconds: float
-    gap: float
+    @property
+    def floor(self) -> float:
+        """A proved lower bound."""
+        return max(self.part.floor, self.tree.floor - ERROR)
+
+    @property
+    def room(self) -> float:
+        """How much the floor could still rise; 0 where the search is at its end."""
+        return 0.0 if self.tree.done else max(self.tree.ceiling - self.floor, 0.0)
+
+    @property
+    def image(self) -> Float[Tensor, "*shape"]:
+        """The worst image met; pixels that the tile does not see are in the middle."""
+        return self.part.pixels.image(self.tree.point.numpy())
 
 
 @dataclass(frozen=True)
 class Blocks(Stage):
-    """A lower bound of each open set's mixed row as a sum over tiles, each a small mixed-integer program.
+    """A lower bound of each open set's mixed row as a sum over tiles, each searched by branch and bound.
 
-    What a proof is short of is shared among the tiles by their room. The search in a tile ends when its floor has risen
-    by its share, or when it has found how low the tile really falls; then the others have to rise further.
+    The tiles with the most room between floor and ceiling grow first, a few at a time, until the floors add up to a
+    proof or the ceilings show that they never will; then other mixing weights are tried.
 
-    efforts: one pass over the tiles after the other
-    exact:   so many relus keep their choice, those that cost the planes most; pools always do
+    turns:   how often tiles grow for a set; alone, a row has a tenth of that
     weights: mixing weights tried per set
-    threads: tiles looked at at the same time
+    threads: tiles that grow at the same time
     most:    with more open sets than this, nothing is tried
     """
 
-    efforts: tuple[Effort, ...] = (
-        Effort(5, 0, 0.0, 0.0), Effort(2, 1, 1.0, 0.3), Effort(2, 2, 2.0, 0.05), Effort(0, 2, 10.0, 0.02),
-    )  # fmt: skip
-    exact: int = 32
+    growth: Growth = field(default_factory=Growth)
+    turns: int = 2000
     weights: int = 4
     threads: int = 2
     most: int = 16
-    solver: str = "highs"
     name: str = "blocks"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         cut, mixes = head(query.graph), known.open_mixes(query)
-        if cut is None or len(mixes) > self.most:
+        if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
         known = self._rows(query, known, cut)
         mixes = known.open_mixes(query)
@@ -88,11 +84,14 @@ class Blocks(Stage):
     def _rows(self, query: Query, known: Known, cut: Head) -> Known:
         """Rows that stand in several open sets, alone: one proof closes all of them."""
         assert known.lower is not None
+        images = torch.stack(_images(query, known))
         for row in known.lower.argsort(descending=True).tolist():
             if sum(row in rows for rows in known.open_mixes(query)) < 2 or query.budget.expired:
                 continue
+            if float((query.graph(images) @ query.rows[row]).min()) <= query.slack:
+                continue  # some image brings it to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
-            value, _ = self._sum(query, known, cut, query.rows[row], start, self.efforts[:2])
+            value, _ = self._sum(query, known, cut, query.rows[row], start, self.turns // 10)
             known = known.raised(row, value)
         return known
 
@@ -103,19 +102,19 @@ class Blocks(Stage):
         weights, best = _start(known, rows, mix), mix.value
         met: list[np.ndarray] = []
         for _ in range(self.weights):
-            value, split = self._sum(query, known, cut, weights @ picked, mix.parameters, self.efforts)
+            value, shares = self._sum(query, known, cut, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             known = known.mixed(rows, replace(mix, value=best))
             if best > query.slack or query.budget.expired:
                 return known
-            guesses = [(part.units, part.image) for part in split]
+            guesses = [(share.part.units, share.image) for share in shares]
             guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
             known = known.seen(query, guessed)
             if known.broken:
                 return known
             fallen = picked @ cut.bias
-            for part in split:
-                fallen = fallen + picked @ cut.weight[:, part.units] @ cut.hidden(part.image[None])[0, part.units]
+            for units, image in guesses:
+                fallen = fallen + picked @ cut.weight[:, units] @ cut.hidden(image[None])[0, units]
             met.append(fallen.numpy())
             promised, following = _steepest(met)
             if promised <= query.slack or float((following - weights).abs().max()) < 1e-3:
@@ -124,106 +123,30 @@ class Blocks(Stage):
         return known
 
     def _sum(
-        self, query: Query, known: Known, cut: Head, scores: Float[Tensor, "classes"], start: Parameters,
-        efforts: Sequence[Effort],
-    ) -> tuple[float, Sequence[Part]]:  # fmt: skip
-        """A lower bound of a row over the scores, and its parts."""
+        self, query: Query, known: Known, cut: Head, scores: Float[Tensor, "classes"], start: Parameters, turns: int
+    ) -> tuple[float, Sequence[Share]]:
+        """A lower bound of a row over the scores, and its shares."""
         row, constant = scores @ cut.weight, float(scores @ cut.bias)
-        parameters = _slopes(query, known, scores, start)
-        split: Sequence[Part] = parts(query, known, cut, row, parameters, self.exact)
-        best = constant + sum(part.floor for part in split)
-        for effort in efforts:
-            split = self._pass(query, known, cut, split, row, constant, effort)
-            best = max(best, constant + sum(part.floor for part in split))
-            hopeless = constant + sum(part.ceiling for part in split) <= query.slack
-            if best > query.slack or hopeless or query.budget.expired:
-                break
-        return best, split
-
-    def _pass(
-        self, query: Query, known: Known, cut: Head, split: Sequence[Part], row: Float[Tensor, "hidden"],
-        constant: float, effort: Effort,
-    ) -> list[Part]:  # fmt: skip
-        """Better floors for the tiles; ends as soon as their sum is a proof."""
-        image = known.image if known.image is not None else query.region.center[0]
-        split = [replace(part, ceiling=min(part.ceiling, part.value(cut, row, image))) for part in split]
-        if constant + sum(part.ceiling for part in split) <= query.slack:  # no floors can add up to a proof
-            return split
-        short = query.slack + len(split) * ERROR - constant - sum(part.floor for part in split)
-        room = sum(part.room for part in split)
-        share = min(SPARE * short / room, 1.0) if room > 0 else 1.0
-        gap = max(effort.gap * short / len(split), 1e-5)
+        split = parts(query, known, cut, row, _slopes(query, known, scores, start))
+        images = _images(query, known)
+        shares = [
+            Share(part, Tree(part.row, torch.stack([part.pixels.point(image) for image in images]), self.growth))
+            for part in split
+        ]
         with ThreadPoolExecutor(self.threads) as pool:
-            over = Event()
-            order = [b for b in sorted(range(len(split)), key=lambda b: -split[b].room) if split[b].room > ERROR]
-            targets = {b: split[b].floor + share * split[b].room for b in order}
-            running = {
-                b: pool.submit(self._raised, query, cut, split[b], row, targets[b], effort, gap, over) for b in order
-            }
-            try:
-                for b, raised in running.items():  # in this order, whichever ends first: the answer is the same again
-                    split[b] = raised.result()
-                    if constant + sum(part.floor for part in split) > query.slack:
-                        break
-            finally:
-                over.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-        return split
-
-    def _raised(
-        self,
-        query: Query,
-        cut: Head,
-        part: Part,
-        row: Float[Tensor, "hidden"],
-        target: float,
-        effort: Effort,
-        gap: float,
-        over: Event,
-    ) -> Part:
-        """A tile with its floor at the target or, if it can fall below, with its ceiling there."""
-        if not len(part.program.encoding.program.row_upper):  # linear in the pixels: its plane is exact
-            return replace(part, ceiling=part.floor)
-        for _ in range(effort.linear):
-            if over.is_set() or query.budget.expired:
-                break
-            part, tightened = self._solved(query, cut, part, row, target, LINEAR, None)
-            if not tightened or part.floor >= target - ERROR:
-                break
-        for _ in range(effort.whole):
-            if over.is_set() or query.budget.expired or part.floor >= target - ERROR or part.room <= 2 * gap:
-                break
-            part, tightened = self._solved(query, cut, part, row, target, effort.seconds, gap)
-            if not tightened:
-                break
-        return part
-
-    def _solved(
-        self, query: Query, cut: Head, part: Part, row: Float[Tensor, "hidden"], target: float, seconds: float,
-        gap: float | None,
-    ) -> tuple[Part, bool]:  # fmt: skip
-        """A tile after one look of the solver, without choices if `gap` is None; and whether new facets were found."""
-        program = part.program.priced(part.prices)
-        if gap is None:
-            program = replace(program, integer=np.zeros_like(program.integer))
-        goal = part.program.constant - target - ERROR
-        limit = min(seconds, query.budget.remaining)
-        outcome = solver(self.solver)(program, limit, _never, gap or 0.0, goal)
-        if outcome.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        if outcome.status is not Status.FAILED and isfinite(outcome.bound):
-            part = replace(part, floor=max(part.floor, part.program.constant - outcome.bound - ERROR))
-        # a linear program that ran out of time leaves no point of its polytope behind
-        if outcome.solution is None or (gap is None and outcome.status is not Status.SOLUTION):
-            return part, False
-        part = replace(part, solution=outcome.solution)
-        tighter = part.program.tightened(outcome.solution)
-        part = replace(part, ceiling=min(part.ceiling, part.value(cut, row, part.image)))
-        return replace(part, program=tighter), tighter is not part.program
+            for _ in range(turns):
+                floor = constant + sum(share.floor for share in shares)
+                hopeless = constant + sum(share.tree.ceiling for share in shares) <= query.slack
+                widest = sorted((share for share in shares if share.room > 0), key=lambda share: -share.room)
+                if floor > query.slack or hopeless or not widest or query.budget.expired:
+                    break
+                list(pool.map(lambda share: share.tree.grow(), widest[: self.threads]))
+        return constant + sum(share.floor for share in shares), shares
 
 
-def _never(solution: np.ndarray) -> bool:
-    return False
+def _images(query: Query, known: Known) -> list[Float[Tensor, "*shape"]]:
+    """Images at which rows may be low."""
+    return [query.region.center[0], *known.starts, *([] if known.image is None else [known.image])]
 
 
 def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows"]:

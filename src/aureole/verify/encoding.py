@@ -9,12 +9,12 @@ solution may be no image's (`inexact` names the operator).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
@@ -22,7 +22,6 @@ from aureole.bounds.ops.maxpool import to_windows
 from aureole.bounds.ops.squash import SquashRelaxation, squash_interval
 from aureole.core import Graph, Region
 from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Sigmoid, Squash, Tanh
-from aureole.verify.facets import Choice, Hull, Triangle
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Program
 
@@ -42,6 +41,11 @@ class Pixels:
         flat[self.moved] += self.radius[self.moved] * np.clip(solution[: len(self.moved)], -1.0, 1.0)
         return torch.from_numpy(flat.reshape(self.shape))
 
+    def point(self, image: Float[Tensor, "*shape"]) -> Float[Tensor, "moved"]:
+        """The other way round."""
+        moved = (image.flatten().numpy() - self.middle)[self.moved] / self.radius[self.moved]
+        return torch.from_numpy(np.clip(moved, -1.0, 1.0))
+
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
@@ -55,49 +59,42 @@ class Encoding:
         return self.pixels.image(solution)
 
 
-@dataclass(frozen=True, eq=False)
-class Minimum:
-    """How low a row can fall, as a program; `constant` minus the program's optimum is the answer."""
-
-    encoding: Encoding
-    constant: float
-    hulls: tuple[Hull, ...] = ()
-
-    def tightened(self, point: np.ndarray) -> "Minimum":
-        """With the facets of its relus and pools that a point of its variables violates; itself if there are none."""
-        program = self.encoding.program
-        cuts = [cut for hull in self.hulls if (cut := hull.facet(point, program.lower, program.upper))]
-        if not cuts:
-            return self
-        starts = np.cumsum([0, *(len(columns) for columns, _, _ in cuts)])
-        rows = csr_matrix(
-            (np.concatenate([v for _, v, _ in cuts]), np.concatenate([c for c, _, _ in cuts]), starts),
-            shape=(len(cuts), program.matrix.shape[1]),
-        )
-        upper = np.append(program.row_upper, [limit for _, _, limit in cuts])
-        program = replace(
-            program, matrix=csr_matrix(vstack([program.matrix, rows])), row_upper=upper,
-            row_lower=np.append(program.row_lower, np.full(len(cuts), -np.inf)),
-        )  # fmt: skip
-        return replace(self, encoding=replace(self.encoding, program=program))
-
-    def priced(self, prices: np.ndarray) -> Program:
-        """The same for the row plus `prices @ (image - middle)`, one price per pixel of the image."""
-        pixels, program = self.encoding.pixels, self.encoding.program
-        objective = program.objective.copy()
-        objective[: len(pixels.moved)] -= (prices * pixels.radius)[pixels.moved]
-        return replace(program, objective=objective)
-
-
 Terms = tuple[np.ndarray, np.ndarray]
 """A sparse linear expression: variables and their coefficients."""
 
 NOTHING: Terms = (np.empty(0, dtype=np.int64), np.empty(0))
 
 
+@dataclass(frozen=True, eq=False)
+class Maximum:
+    """Variable y as `max_j terms[j] @ variables + constants[j]`, and 0 if `zero`; each candidate between its limits."""
+
+    y: int
+    terms: tuple[Terms, ...]
+    constants: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    zero: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """A row over the scores as `terms @ variables + constant`; the variables are the pixels moved, then the maxima."""
+
+    pixels: Pixels
+    maxima: tuple[Maximum, ...]
+    terms: Terms
+    constant: float
+
+
 @dataclass
 class _Builder:
-    """Variables and rows as they come; local to one encoding."""
+    """Variables and rows as they come; local to one encoding.
+
+    bare: variables and maxima only, without the rows that tie them together
+    """
+
+    bare: bool = False
 
     lower: list[float] = field(default_factory=list)
     upper: list[float] = field(default_factory=list)
@@ -105,7 +102,7 @@ class _Builder:
     columns: list[np.ndarray] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
     row_upper: list[float] = field(default_factory=list)
-    hulls: list[Hull] = field(default_factory=list)
+    maxima: list[Maximum] = field(default_factory=list)
 
     def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
         first = len(self.lower)
@@ -170,31 +167,23 @@ def encode(
     The objective is how far below zero the highest of the chosen rows is; infeasible means the spec holds.
     """
     builder = _Builder()
-    scores, pixels = _network(builder, graph, region, rows, bounds, None)
+    scores, pixels = _network(builder, graph, region, rows, bounds)
     _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
     depth = np.array([len(builder.lower) - 1])
     return Encoding(builder.program((depth, np.ones(1))), pixels)
 
 
-def encode_minimum(
-    graph: Graph, region: Region, row: Float[Tensor, "classes"], bounds: Bounds, exact: Mapping[int, np.ndarray]
-) -> Minimum:
-    """How low can `row @ scores` fall in a region of batch 1?
-
-    exact: for relus by position in the graph, which of them are encoded as they are (flat, bool). The others, also
-           those of a position that is not named, lie anywhere in their triangle, which can only lower the answer.
-    """
-    builder = _Builder()
-    scores, pixels = _network(builder, graph, region, row[None], bounds, exact)
+def compose(graph: Graph, region: Region, row: Float[Tensor, "classes"], bounds: Bounds) -> Composed:
+    """`row @ scores` on a region of batch 1 as pixels and maxima; the graph has no Sigmoid and no Tanh (`inexact`)."""
+    builder = _Builder(bare=True)
+    scores, pixels = _network(builder, graph, region, row[None], bounds)
     value = _Expression(csr_matrix(csr_matrix(row[None].numpy()) @ scores.matrix), row[None].numpy() @ scores.constant)
-    program = builder.program(value.terms(0, -1.0))
-    return Minimum(Encoding(program, pixels), float(value.constant[0]), tuple(builder.hulls))
+    return Composed(pixels, tuple(builder.maxima), value.terms(0), float(value.constant[0]))
 
 
 def _network(
-    builder: _Builder, graph: Graph, region: Region, rows: Tensor, bounds: Bounds,
-    exact: Mapping[int, np.ndarray] | None,
-) -> tuple[_Expression, Pixels]:  # fmt: skip
+    builder: _Builder, graph: Graph, region: Region, rows: Tensor, bounds: Bounds
+) -> tuple[_Expression, Pixels]:
     """Everything below the rows: the scores as expressions of variables, of which the pixels come first."""
     pull = pulls(graph, rows, bounds)
     lower, upper = region.lower[0].flatten().numpy(), region.upper[0].flatten().numpy()
@@ -206,8 +195,7 @@ def _network(
     values = {0: _Expression(spread, middle)}
     for i, node in enumerate(graph.nodes[1:], 1):
         if i in pull:
-            kept = None if exact is None else exact.get(i, np.zeros(node.shape, dtype=bool).ravel())
-            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds, kept)
+            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds)
     return values[len(graph.nodes) - 1], Pixels(moved, middle, radius, region.shape)
 
 
@@ -232,9 +220,8 @@ def _existence(
 
 
 def _node(
-    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds,
-    exact: np.ndarray | None,
-) -> _Expression:  # fmt: skip
+    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds
+) -> _Expression:
     shape = graph.nodes[node.inputs[0]].shape
     match node.op:
         case Linear() as op:
@@ -252,11 +239,11 @@ def _node(
             return _Expression(csr_matrix(matrix), args[0].constant + args[1].constant)
         case Relu():
             windows = np.arange(args[0].matrix.shape[0])[None]
-            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]], exact)
+            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]])
         case MaxPool() as op:
             index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
-            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]], None)
+            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]])
         case Sigmoid() | Tanh():
             return _between_lines(builder, node, args[0], pull, bounds)
     return args[0]  # a reshape keeps the order
@@ -281,13 +268,9 @@ def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wante
 
 
 def _maxima(
-    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval,
-    exact: np.ndarray | None,
-) -> _Expression:  # fmt: skip
-    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first.
-
-    Windows that are not `exact` (None: all are) have one input, and get a chord in place of a choice.
-    """
+    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval
+) -> _Expression:
+    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first."""
     low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
     high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
@@ -307,8 +290,8 @@ def _maxima(
         elif len(candidates) == 1 and not zero:
             terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
         else:
-            maximum = _maximum if exact is None or exact[out] else _chord
-            y = maximum(builder, z, candidates, low, high, floor, zero, bool(wants_high[out]), bool(wants_low[out]))
+            flags = bool(wants_high[out]), bool(wants_low[out])
+            y = _maximum(builder, z, candidates, low, high, floor, zero, *flags)
             terms[out] = np.array([y]), np.ones(1)
     return _Expression.of(terms, constant, len(builder.lower))
 
@@ -319,6 +302,10 @@ def _maximum(
 ) -> int:  # fmt: skip
     """One variable y for `max(z_j, 0 if zero)`, with the half of its encoding that the rows need."""
     (y,) = builder.variables([floor], [max(float(high[candidates].max()), floor)])
+    if builder.bare:
+        terms = tuple(z.terms(j) for j in candidates)
+        builder.maxima.append(Maximum(y, terms, z.constant[candidates], low[candidates], high[candidates], zero))
+        return y
     if wants_low:
         for j in candidates:
             builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
@@ -327,7 +314,6 @@ def _maximum(
         builder.at_most(NOTHING, dict.fromkeys(wins, 1.0), 1.0)
         if not zero:
             builder.at_most(NOTHING, dict.fromkeys(wins, -1.0), -1.0)
-        builder.hulls.append(Choice.of(y, wins, [z.terms(j) for j in candidates], z.constant[candidates], zero))
         reach = {win: -float(high[j]) for win, j in zip(wins, candidates, strict=True)}
         builder.at_most(NOTHING, {y: 1.0, **reach}, 0.0)
         for win, j in zip(wins, candidates, strict=True):
@@ -358,22 +344,6 @@ def _between_lines(builder: _Builder, node: Node, z: _Expression, pull: Pull, bo
                 upper = -float(low_offset[i] + low[i] * z.constant[i])
                 builder.at_most(z.terms(int(i), float(low[i])), {y: -1.0}, upper)
     return _Expression.of(terms, constant, len(builder.lower))
-
-
-def _chord(
-    builder: _Builder, z: _Expression, candidates: list[int], low: np.ndarray, high: np.ndarray,
-    floor: float, zero: bool, wants_high: bool, wants_low: bool,
-) -> int:  # fmt: skip
-    """One variable y anywhere in the triangle of relu(z_j)."""
-    (j,) = candidates
-    (y,) = builder.variables([floor], [float(high[j])])
-    if wants_low:
-        builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
-    if wants_high:
-        slope = float(high[j] / (high[j] - low[j]))
-        builder.at_most(z.terms(j, -slope), {y: 1.0}, slope * float(z.constant[j] - low[j]))
-        builder.hulls.append(Triangle(y, *z.terms(j), float(z.constant[j])))
-    return y
 
 
 def _widen(matrix: csr_matrix, width: int) -> csr_matrix:

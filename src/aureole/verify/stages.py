@@ -205,7 +205,8 @@ def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
 class Windows(Stage):
     """Inner bounds climbed through the windows of the first convolution, and then the rows' and sets' bounds with them.
 
-    Nothing happens where the network does not begin with a convolution and relus.
+    Nothing happens where the network does not begin with a convolution and relus, or has no other relus: pools alone
+    gain next to nothing, and `Blocks` bounds such networks better.
 
     least: relus that may switch; with fewer the MILP is faster
     share: of the time that is left, for the inner bounds; large networks would take all of it
@@ -227,7 +228,7 @@ class Windows(Stage):
         """Whether the network is of the kind and large enough."""
         relus = [node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)]
         switching = sum(int(known.bounds[i].unstable.sum()) for i in relus)
-        return stem_position(query.graph) is not None and switching >= self.least
+        return stem_position(query.graph) is not None and len(relus) > 1 and switching >= self.least
 
     def tightened(self, query: Query, known: Known) -> Known:
         """The same with tighter inner bounds."""

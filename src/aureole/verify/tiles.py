@@ -7,22 +7,20 @@ decomposition, Guignard & Kim 1987). For any prices that add up to zero,
 
     min over x of sum_b f_b(x)  >=  sum_b min over x of ( f_b(x) + prices_b (x - middle) ),
 
-and each minimum on the right is a small program of its own: trees that a solver would multiply are added instead.
+and each minimum on the right is a small search of its own: trees that one search would multiply are added instead.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds.linear import Parameters, backward, concretize
-from aureole.bounds.ops.relu import ReluRelaxation
 from aureole.core import Graph
 from aureole.core.graph import Linear, Node, Reshape
-from aureole.verify.encoding import Minimum, encode_minimum
+from aureole.verify.encoding import Pixels, compose
+from aureole.verify.maxima import Maxima
 from aureole.verify.query import Known, Query
 
 MOST = 4
@@ -76,93 +74,38 @@ def head(graph: Graph) -> Head | None:
 class Part:
     """One tile's share of a row.
 
-    program:  the tile's minimum, without prices
-    prices:   per pixel
-    floor:    a proved lower bound of the share, prices included
-    ceiling:  what the share comes to at some image, prices included: no floor can be higher
-    solution: where a relaxation of the program has its minimum, as a point of the program's variables
+    row:    the share over the tile's pixels and maxima, prices included
+    pixels: the way from a point of `row` to an image
+    floor:  a proved lower bound of the share
     """
 
     units: Int[Tensor, "units"]
-    program: Minimum
-    prices: np.ndarray
+    row: Maxima
+    pixels: Pixels
     floor: float
-    ceiling: float
-    solution: np.ndarray
-
-    @property
-    def image(self) -> Float[Tensor, "*shape"]:
-        """The solution's image; pixels that the tile does not see are in the middle."""
-        return self.program.encoding.image(self.solution)
-
-    @property
-    def room(self) -> float:
-        """How much the floor could still rise."""
-        return max(self.ceiling - self.floor, 0.0)
-
-    def value(self, head: Head, row: Float[Tensor, "hidden"], image: Float[Tensor, "*shape"]) -> float:
-        """The share at an image, prices included."""
-        moved = image.flatten().numpy() - self.program.encoding.pixels.middle
-        return float(row[self.units] @ head.hidden(image[None])[0, self.units]) + float(self.prices @ moved)
 
 
 def parts(
-    query: Query, known: Known, head: Head, row: Float[Tensor, "hidden"], parameters: Parameters, exact: int
+    query: Query, known: Known, head: Head, row: Float[Tensor, "hidden"], parameters: Parameters
 ) -> tuple[Part, ...]:
-    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree.
-
-    exact: of the relus, so many keep their choice; those for which the planes give away most
-    """
+    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
     rows = head.split(row)[None]
-    seen: dict[int, Tensor] = {}
     every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
     body = replace(query.graph, nodes=head.body)
-    planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None, seen)
-    kept = _worth_a_choice(query.graph, known, seen, exact)
-    programs = [
-        encode_minimum(
-            head.graph(part), query.region, torch.ones(1, dtype=torch.float64), known.bounds,
-            {i: flags[b] for i, flags in kept.items()},
-        )
-        for b, part in enumerate(rows[0])
-    ]  # fmt: skip
+    planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None)
+    one = torch.ones(1, dtype=torch.float64)
+    shares = [compose(head.graph(part), query.region, one, known.bounds) for part in rows[0]]
     slopes = planes[0].flatten(1)
     sees = torch.zeros_like(slopes, dtype=torch.bool)
-    for b, program in enumerate(programs):
-        sees[b, torch.from_numpy(program.encoding.pixels.moved)] = True
+    for b, share in enumerate(shares):
+        sees[b, torch.from_numpy(share.pixels.moved)] = True
     shared = sees.sum(0)
     equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
-    # a plane may reach pixels that no tile's program moves: those keep their slope, and prices add up to zero
+    # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
     prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)
-    middle = query.region.center[0].flatten()
     floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
-    floors = floors - prices @ middle
-    falling = -(slopes + prices).sign().numpy()  # where the planes are lowest; there every relu is as high as it can be
-    found = []
-    for b, program in enumerate(programs):
-        corner = program.encoding.program.upper.copy()
-        moved = program.encoding.pixels.moved
-        corner[: len(moved)] = falling[b][moved]
-        found.append(
-            Part(head.tiles[b], program.tightened(corner), prices[b].numpy(), float(floors[b]), float("inf"), corner)
-        )
-    return tuple(found)
-
-
-def _worth_a_choice(graph: Graph, known: Known, seen: Mapping[int, Tensor], exact: int) -> dict[int, list[np.ndarray]]:
-    """For each layer of relus and each tile: which to keep exact.
-
-    What a relu's triangle can cost a row is its height times the row's slope there.
-    """
-    costs: dict[int, Tensor] = {}
-    for i, rows in seen.items():
-        relaxation = known.relaxations.get(i)
-        if isinstance(relaxation, ReluRelaxation):
-            z = known.bounds[graph.nodes[i].inputs[0]]
-            height = torch.where(relaxation.unstable, -z.lower * relaxation.slope_high, 0.0)
-            costs[i] = (rows[0].abs() * height).flatten(1)
-    if not costs or exact == 0:
-        return {}
-    every = torch.cat([cost.flatten() for cost in costs.values()])
-    least = every.topk(min(exact, every.numel())).values[-1].clamp(min=1e-12)
-    return {i: list((cost >= least).numpy()) for i, cost in costs.items()}
+    floors = floors - prices @ query.region.center[0].flatten()
+    return tuple(
+        Part(head.tiles[b], Maxima.of(share, prices[b].numpy()), share.pixels, float(floors[b]))
+        for b, share in enumerate(shares)
+    )

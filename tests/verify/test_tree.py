@@ -1,0 +1,95 @@
+"""The search over cases: against brute force, against points, and what it promises while it grows."""
+
+import numpy as np
+import pytest
+import torch
+from brute_cases import case
+from brute_force import least_margin
+from test_maxima import KINDS, composed
+
+from aureole.verify.maxima import Maxima
+from aureole.verify.tree import Growth, Tree
+from nets_zoo import F64, ZOO, box_of, seeded
+
+
+def planted(n: int) -> tuple[Maxima, float]:
+    """A tiny network's row and its least value."""
+    found = case(n)
+    graph, weights, made = composed(found.graph, found.region, seeded(n))
+    least = least_margin(graph, found.region, weights[None], torch.zeros(1, dtype=F64), 1)
+    return Maxima.of(made, np.zeros(found.region.lower[0].numel())), least
+
+
+def searched(row: Maxima, turns: int) -> Tree:
+    tree = Tree(row, torch.zeros(1, row.pixels, dtype=F64))
+    for _ in range(turns):
+        tree.grow()
+        if tree.done:
+            break
+    return tree
+
+
+@pytest.mark.parametrize("first", range(0, 108, 27))
+def test_the_floor_rises_to_the_least_value(first):
+    """And in most cases the ceiling falls to it: what is tried are corners and averages, no search of its own."""
+    met = 0
+    for n in range(first, first + 27):
+        row, least = planted(n)
+        tree = searched(row, 40)
+        assert tree.floor <= least + 1e-9, n
+        assert tree.ceiling >= least - 1e-9, n
+        assert float(row.at(tree.point[None])[0]) == tree.ceiling
+        assert bool((tree.point.abs() <= 1).all())
+        near = 0.05 * max(1.0, abs(least))
+        assert tree.floor >= least - near, n
+        met += tree.ceiling <= least + near
+    assert met >= 20
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "growth", [Growth(), Growth(root=0, steps=0, batch=1), Growth(root=3, steps=2, batch=7, rate=2.0)]
+)
+def test_it_never_passes_a_point_and_never_falls_back(name, growth):
+    g = seeded(7)
+    region = box_of(ZOO[name](seeded(4)), g, 0.3)
+    _, _, made = composed(ZOO[name](seeded(4)), region, g)
+    row = Maxima.of(made, np.zeros(region.lower[0].numel()))
+    points = torch.rand(500, row.pixels, generator=g, dtype=F64) * 2 - 1
+    lowest = float(row.at(points)[0].min())
+    tree = Tree(row, points[:2], growth)
+    assert tree.floor == -torch.inf
+    floor, ceiling = tree.floor, tree.ceiling
+    for _ in range(6):
+        tree.grow()
+        assert floor <= tree.floor <= lowest + 1e-9
+        assert tree.floor <= tree.ceiling <= ceiling
+        floor, ceiling = tree.floor, tree.ceiling
+
+
+def test_a_good_point_ends_the_search_early():
+    """Cases above a value that some point has need no look."""
+    row, least = next((r, value) for r, value in map(planted, range(108)) if not searched(r, 1).done)
+    blind = searched(row, 40)
+    told = Tree(row, blind.point[None])
+    while not told.done and told.count < 10_000:
+        told.grow()
+    assert told.ceiling == blind.ceiling
+    assert told.count <= blind.count
+    assert told.floor <= least + 1e-9
+
+
+def test_a_row_without_maxima_is_bounded_exactly():
+    g = seeded(1)
+    region = box_of(ZOO["affine"](seeded(1)), g, 0.3)
+    graph, weights, made = composed(ZOO["affine"](seeded(1)), region, g)
+    tree = searched(Maxima.of(made, np.zeros(region.lower[0].numel())), 3)
+    least = least_margin(graph, region, weights[None], torch.zeros(1, dtype=F64), 1)
+    assert tree.floor == pytest.approx(least, abs=1e-9)
+    assert tree.ceiling == pytest.approx(least, abs=1e-9)
+
+
+def test_the_same_search_twice_is_the_same():
+    row, _ = planted(20)
+    first, again = searched(row, 5), searched(row, 5)
+    assert (first.floor, first.ceiling, first.count) == (again.floor, again.ceiling, again.count)
