@@ -28,15 +28,17 @@ class JointAscent:
     steps:   how many
     rates:   learning rates of log radii, of slopes and levels, of pool weights; they fall to `end` of that
     penalty: weight of the squared shortfall, in units of the clean margin
-    goal:    the certified margin aimed at, in units of the clean margin; half of it suffices to keep a point
+    goal:    the certified margin aimed at, in units of the clean margin; `near` less suffices to keep a point. Below 0
+             for radii that a stronger proof than the climbed bounds may still carry
     offers:  how often the best radii so far are offered on the way: after half of the steps, a quarter, and so on
     """
 
-    steps: int = 300
+    steps: int = 160
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
     end: float = 0.4
     penalty: float = 3.0
     goal: float = 1e-3
+    near: float = 5e-4
     offers: int = 6
 
 
@@ -63,8 +65,12 @@ def climb(
     ascent: JointAscent,
     budget: Budget,
     offer: Offer = lambda radii, hints: None,
+    parameters: Parameters | None = None,
 ) -> Climbed:
-    """Climb from radii whose certified margin is positive; `start` itself comes back if nothing better was met."""
+    """Climb from radii whose certified margin is at the goal; `start` itself comes back if nothing better was met.
+
+    parameters: of the relaxation, to begin with
+    """
     exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
     graph = exact.to(torch.float32)
     image = problem.image.float()
@@ -81,10 +87,11 @@ def climb(
         relaxations, region = _relaxed(problem, graph, image, radii)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
+            free |= {i: {n: v.float().clone() for n, v in p.items()} for i, p in (parameters or {}).items() if i in free}
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
         margin = _margin(problem, values)
-        good = float(margin.detach()) > ascent.goal * unit / 2
+        good = float(margin.detach()) > (ascent.goal - ascent.near) * unit
         adam.zero_grad(set_to_none=True)
         short = ascent.goal - margin / unit
         active = multiplier + ascent.penalty * float(short.detach()) > 0

@@ -10,14 +10,15 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent
 from aureole.core import Budget, Verdict
-from aureole.neighborhood.ascent import JointAscent, climb
+from aureole.neighborhood.ascent import Climbed, JointAscent, climb
 from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
-from aureole.verify.stages import Break, Climb, Screen
+from aureole.verify.blocks import Blocks
+from aureole.verify.stages import Break, Climb, Screen, Windows
 
 ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 """For the climb's start, which only has to be certified: a hundredth of the time that `INCOMPLETE` may take."""
@@ -25,8 +26,11 @@ ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
 
-SEARCHING = Portfolio(COMPLETE.stages[:-1])
-"""Without the MILP of the whole network, whose time is better spent on other radii."""
+BY_BOUNDS = Portfolio((Screen(), Climb(Ascent(steps=10))))
+"""For rings that cost the margin next to nothing."""
+
+SEARCHING = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Windows(), Blocks()))
+"""For radii that the climbed bounds do not carry: the tiles may. Time is better spent on other radii than on more."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ class Certificate(Method):
 
     ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
-    stretch: tuple[float, float] = (0.04, 0.005)
-    share: tuple[float, float, float] = (0.5, 0.75, 0.85)
+    beyond: float = 0.2
+    least: float = 0.02
+    further: int = 60
+    share: tuple[float, float, float] = (0.5, 0.82, 0.85)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
@@ -60,8 +66,8 @@ class Certificate(Method):
         order = sorted(range(len(gain)), key=lambda d: -float(gain[d]))
         for ring in order:  # those that cost the margin next to nothing reach their caps
             if float(climbed.prices[ring]) * problem.delta < (prover.margin_bound or 0.0):
-                grow(prover, ring, INCOMPLETE)
-        self._stretch(prover, stretching)
+                grow(prover, ring, BY_BOUNDS)
+        climbed = self._overreach(prover, climbed, stretching)
         for ring in order:
             grow(prover, ring, COMPLETE)
         prover.budget = whole
@@ -79,18 +85,20 @@ class Certificate(Method):
         if prover.problem.size(radii) > prover.size:
             prover.check(radii, AT_ONCE, hints)
 
-    def _stretch(self, prover: Prover, budget: Budget) -> None:
-        """Stretch all radii by one factor, by longer steps while they are proved, then by shorter ones."""
-        problem = prover.problem
-        step, longer = self.stretch[0], True
-        while step >= self.stretch[1] and not budget.expired:
-            radii = problem.within(prover.radii * (1 + step))
-            if problem.size(radii) <= prover.size:
-                return
-            if prover.check(radii, SEARCHING).verdict is Verdict.ROBUST:
-                step = 2 * step if longer else step
+    def _overreach(self, prover: Prover, climbed: Climbed, budget: Budget) -> Climbed:
+        """Climb beyond what the bounds certify, by margins that the complete prover makes up for."""
+        problem, best = prover.problem, climbed
+        beyond, longer = self.beyond, True
+        while beyond >= self.least and not budget.expired:
+            further = replace(self.ascent, steps=self.further, goal=-beyond, offers=0)
+            tried = climb(problem, best.radii, further, budget, parameters=best.hints.parameters)
+            if problem.size(tried.radii) <= prover.size:
+                return best
+            if prover.check(problem.within(tried.radii), SEARCHING, tried.hints).verdict is Verdict.ROBUST:
+                best, beyond = tried, beyond * 1.5 if longer else beyond * 1.2
             else:
-                longer, step = False, step / 2
+                longer, beyond = False, beyond * 0.6
+        return best
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
         """The largest single radius that attack and plain bounds settle, to a few percent."""

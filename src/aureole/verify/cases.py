@@ -10,7 +10,7 @@ the pixels' box only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -127,16 +127,26 @@ class Boxes:
 
 
 @dataclass(frozen=True, eq=False)
+class Pieces:
+    """The slopes of the relus' lines where the cells are least, and which of them are pieces (the others: chords)."""
+
+    slope: Float[Tensor, "cases cells relus"]
+    exact: Bool[Tensor, "cases cells relus"]
+
+
+@dataclass(frozen=True, eq=False)
 class Seen:
     """What a bound is made of, for those who look for its weak places.
 
     falling:  for each layer, last one first: how far the row falls with each maximum (<= 0), and the plane above it:
               slopes and constant
+    pieces:   where the cells are least
     cells:    coefficients of the relus, of the pixels without and with the relus' lines, and the least values
     """
 
-    falling: list[tuple[Tensor, Tensor, Tensor]]
-    cells: list[tuple[Tensor, Tensor, Tensor, Tensor]]
+    falling: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    cells: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
+    pieces: list[Pieces] = field(default_factory=list)
 
 
 def bound(
@@ -145,10 +155,12 @@ def bound(
     boxes: Boxes,
     shift: Float[Tensor, "cases pixels"] | None = None,
     seen: Seen | None = None,
+    pieces: Pieces | None = None,
 ) -> Float[Tensor, "cases"]:
     """A lower bound of the row in each case; sound for any parameters (slopes and planes in [0,1]).
 
-    shift: added to the pixels' coefficients; at 0, the gradient there is a point where the bound has its minimum
+    shift:  added to the pixels' coefficients; at 0, the gradient there is a point where the bound has its minimum
+    pieces: of cases much like these, to save the search for them; the value is then no bound, but nearly one
     """
     above = row.objective.expand(len(cases), -1)
     constant = above.new_full((len(cases),), row.constant)
@@ -168,11 +180,17 @@ def bound(
             seen.falling.append((falling, plane, rest))
     pixels = above[:, : row.pixels] if shift is None else above[:, : row.pixels] + shift
     free = ((pixels * boxes.middle - pixels.abs() * boxes.half) * ~row.cells.covered).sum(1)
-    return constant + free + _cells(row.cells, above, pixels, cases, boxes, seen)
+    return constant + free + _cells(row.cells, above, pixels, cases, boxes, seen, pieces)
 
 
 def _cells(
-    cells: Cells, above: Tensor, pixels: Tensor, cases: Cases, boxes: Boxes, seen: Seen | None
+    cells: Cells,
+    above: Tensor,
+    pixels: Tensor,
+    cases: Cases,
+    boxes: Boxes,
+    seen: Seen | None,
+    pieces: Pieces | None,
 ) -> Float[Tensor, "cases"]:
     """The sum of the cells' least values."""
     if not len(cells):
@@ -181,41 +199,40 @@ def _cells(
     price = cases.prices * cells.real
     taken = torch.zeros_like(pixels).index_add(1, cells.pixels.flatten(), price.flatten(1))
     shares = (pixels - taken)[:, cells.pixels] * cells.share + price
-    with torch.no_grad():  # where the least piece stays the same, so does the gradient
-        slope, offset = _least_pieces(cells, v, shares, cases.slopes, boxes)
-    tilt = v * torch.where((v > 0) & boxes.unstable, cases.slopes, slope)
+    if pieces is None:
+        with torch.no_grad():  # where the least piece stays the same, so does the gradient
+            pieces = _least_pieces(cells, v, shares, cases.slopes, boxes)
+    tilt = v * torch.where((v > 0) & boxes.unstable, cases.slopes, pieces.slope)
+    offset = boxes.offset.masked_fill(pieces.exact, 0.0)
     lines = shares + _through(tilt, cells.weight)
     least = (tilt * boxes.center).sum(-1) + (v.clamp(max=0) * offset).sum(-1)
     least = least + (shares * boxes.cell_middle).sum(-1) - (lines.abs() * boxes.cell_half).sum(-1)
     if seen is not None:
         seen.cells.append((v, shares, lines, least))
+        seen.pieces.append(pieces)
     return least.sum(1)
 
 
-def _least_pieces(
-    cells: Cells, v: Tensor, shares: Tensor, slopes: Tensor, boxes: Boxes
-) -> tuple[Float[Tensor, "cases cells relus"], Float[Tensor, "cases cells relus"]]:
+def _least_pieces(cells: Cells, v: Tensor, shares: Tensor, slopes: Tensor, boxes: Boxes) -> Pieces:
     """The relus' lines where each cell is least: of those wanted high, the ones whose chords cost most try pieces."""
     slope = torch.where((v > 0) & boxes.unstable, slopes, boxes.chord)
-    cost, index = (boxes.offset * (-v).clamp(min=0)).topk(min(PIECES, v.shape[2]), -1)
-    chosen = cost > 0
-    tilt = v * slope
-    tilt = tilt.scatter(2, index, torch.where(chosen, 0.0, tilt.gather(2, index)))
-    lines = shares + _through(tilt, cells.weight)
-    pieces = every_piece(index.shape[2]).to(v)
-    parts = pieces * (v.gather(2, index) * chosen).unsqueeze(-2)  # cases, cells, pieces, chosen
-    if index.shape[2] == v.shape[2]:  # all of them: one product per cell
-        spread = torch.zeros_like(parts).scatter(3, index.unsqueeze(2).expand_as(parts), parts)
-        full = _through(spread.transpose(1, 2).flatten(0, 1), cells.weight).unflatten(0, (len(v), -1)).transpose(1, 2)
+    free = (v < 0) & boxes.unstable
+    if v.shape[2] <= PIECES:
+        pieces = every_piece(v.shape[2]).to(v)
+        tried = torch.where(free.unsqueeze(2), pieces, slope.unsqueeze(2))  # cases, cells, pieces, relus
     else:
-        full = parts @ cells.weight[torch.arange(len(cells))[:, None], index]
-    full = full + lines.unsqueeze(-2)
-    value = (parts * boxes.center.gather(2, index).unsqueeze(-2)).sum(-1)
-    value = value - (full.abs_() @ boxes.cell_half.unsqueeze(-1)).squeeze(-1)
-    best = pieces[value.argmin(-1)]
-    slope = slope.scatter(2, index, torch.where(chosen, best, slope.gather(2, index)))
-    offset = boxes.offset.scatter(2, index, torch.where(chosen, 0.0, boxes.offset.gather(2, index)))
-    return slope, offset
+        index = (boxes.offset * (-v).clamp(min=0)).topk(PIECES, -1).indices
+        free = torch.zeros_like(free).scatter(2, index, free.gather(2, index))
+        pieces = every_piece(PIECES).to(v)
+        some = torch.where(free.gather(2, index).unsqueeze(2), pieces, slope.gather(2, index).unsqueeze(2))
+        every = slope.unsqueeze(2).expand(-1, -1, len(pieces), -1)
+        tried = every.scatter(3, index.unsqueeze(2).expand(-1, -1, len(pieces), -1), some)
+    tilts = tried * v.unsqueeze(2)
+    lines = _through(tilts.transpose(1, 2).flatten(0, 1), cells.weight).unflatten(0, (len(v), -1)).transpose(1, 2)
+    lines = lines + shares.unsqueeze(2)
+    value = (tilts @ boxes.center.unsqueeze(-1) - lines.abs_() @ boxes.cell_half.unsqueeze(-1)).squeeze(-1)
+    least = value.argmin(-1)[..., None, None].expand(-1, -1, 1, v.shape[2])
+    return Pieces(tried.gather(2, least).squeeze(2), free)
 
 
 def _through(

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aureole.verify.cases import Boxes, Cases, Seen, bound
+from aureole.verify.cases import Boxes, Cases, Pieces, Seen, bound
 from aureole.verify.maxima import Layer, Maxima
 
 RATES: Mapping[str, float] = MappingProxyType({"mixes": 0.4, "unit": 0.15, "prices": 0.25})
@@ -30,23 +30,35 @@ DECIDED = 1e-9
 NARROW = 1e-3
 """Ranges of pixels are not halved below this half width (1 is the region's)."""
 
-HINT = 1e-4
-"""How much a pixel's whole effect counts in what halving its range may gain."""
+LAZY = 3
+"""The climb looks for the cells' least pieces anew in every so many steps."""
+
+WORTH = 0.03
+"""A division must be about so large a share of what the case gives away; else the climb has not arrived yet."""
+
+AGAIN, FINISHED = -1, -2
+"""In place of what to divide: climb on, or nothing is left to do."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How a tree grows: steps of the climb at the root and in later cases, cases bounded at once, later rates."""
+    """How a tree grows.
+
+    root, steps, again: steps of the climb at the root, in later cases, and where dividing is of no use yet
+    batch: cases bounded at once
+    rate:  of the climb in later cases, in units of the root's
+    """
 
     root: int = 24
     steps: int = 6
+    again: int = 60
     batch: int = 48
     rate: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Cases with their proved bounds, and what to divide in each: a maximum, a pixel after these, or nothing (-1)."""
+    """Cases with their proved bounds, and what to do with each: divide a maximum, a pixel after these, or AGAIN."""
 
     cases: Cases
     values: Float[Tensor, "cases"]
@@ -83,7 +95,7 @@ class Tree:
         """Whether nothing is left to divide below the ceiling."""
         if not self.count:
             return False
-        return not self._heap or self._heap[0][0] >= self.ceiling or int(self._divided(self._heap[0])) < 0
+        return not self._heap or self._heap[0][0] >= self.ceiling or self._next_of(0) == FINISHED
 
     def grow(self) -> None:
         """Bound the whole, at first; later divide the lowest cases, as many as give a batch of children."""
@@ -93,26 +105,32 @@ class Tree:
             self._add(root, torch.full((1,), -torch.inf, dtype=torch.float64), self._growth.root, 1.0)
             return
         parents: list[tuple[Cases, Tensor]] = []
+        tired: list[tuple[Cases, Tensor]] = []
         room = self._growth.batch
-        while self._heap and room > 0 and (not parents or int(self._divided(self._heap[0])) >= 0):
+        while self._heap and room > 0 and self._next_of(0) != FINISHED:
             value, _, place, leaves = heapq.heappop(self._heap)
-            children = self._children(leaves.cases[place], int(leaves.divided[place]))
-            room -= len(children)
-            parents.append((children, torch.full((len(children),), value, dtype=torch.float64)))
+            case, divided = leaves.cases[place], int(leaves.divided[place])
+            cases = case if divided == AGAIN else self._children(case, divided)
+            (tired if divided == AGAIN else parents).append((cases, torch.full((len(cases),), value).double()))
+            room -= len(cases)
         if parents:
-            cases = Cases.cat([children for children, _ in parents])
-            self._add(cases, torch.cat([v for _, v in parents]), self._growth.steps, self._growth.rate)
+            self._add(*_joined(parents), self._growth.steps, self._growth.rate)
+        if tired:
+            self._add(*_joined(tired), self._growth.again, 1.0, again=True)
 
-    @staticmethod
-    def _divided(entry: tuple[float, int, int, Leaves]) -> Tensor:
-        return entry[3].divided[entry[2]]
+    def _next_of(self, entry: int) -> int:
+        """What is to be done with an entry of the heap."""
+        _, _, place, leaves = self._heap[entry]
+        return int(leaves.divided[place])
 
-    def _add(self, cases: Cases, inherited: Float[Tensor, "cases"], steps: int, rate: float) -> None:
+    def _add(
+        self, cases: Cases, inherited: Float[Tensor, "cases"], steps: int, rate: float, again: bool = False
+    ) -> None:
         climbed = self._climb(cases, steps, rate)
         with torch.no_grad():
             precise = climbed.to(torch.float64)
             proved = bound(self._exact, precise, Boxes.of(self._exact, precise)).nan_to_num(-torch.inf, -torch.inf)
-        leaves = Leaves(climbed, torch.maximum(proved, inherited), self._next(climbed))
+        leaves = Leaves(climbed, torch.maximum(proved, inherited), self._next(climbed, again))
         for place, value in enumerate(leaves.values.tolist()):
             if value < self.ceiling:
                 heapq.heappush(self._heap, (value, self.count + place, place, leaves))
@@ -128,17 +146,21 @@ class Tree:
         }
         adam = torch.optim.Adam([{"params": free[name]} for name in RATES], betas=(0.7, 0.95), foreach=True)
         best, kept = torch.full((len(cases),), -torch.inf), cases
+        pieces: Pieces | None = None
         for step in range(steps + 1):
             now = replace(
                 cases, mixes=tuple(free["mixes"]), planes=tuple(free["unit"][:-1]), slopes=free["unit"][-1],
                 prices=cases.prices + free["prices"][0] * self._reach,
             )  # fmt: skip
-            values = bound(row, now, boxes)
-            with torch.no_grad():
-                kept = _better(values > best, now, kept)
-                best = torch.maximum(best, values)
-            if step == steps or not values.requires_grad or bool((best > self.ceiling).all()):
-                break
+            fresh, seen = pieces is None or (steps - step) % LAZY == 0, Seen()
+            values = bound(row, now, boxes, seen=seen, pieces=None if fresh else pieces)
+            pieces = next(iter(seen.pieces), None)
+            if fresh:
+                with torch.no_grad():
+                    kept = _better(values > best, now, kept)
+                    best = torch.maximum(best, values)
+                if step == steps or not values.requires_grad or bool((best > self.ceiling).all()):
+                    break
             adam.zero_grad(set_to_none=True)
             (-values.sum()).backward()
             for group, first in zip(adam.param_groups, RATES.values(), strict=True):
@@ -149,11 +171,14 @@ class Tree:
                     values_in_unit.clamp_(0, 1)
         return kept
 
-    def _next(self, cases: Cases) -> Int[Tensor, "cases"]:
-        """What to divide in each case. The points where the bounds are least are tried as the row's minimum, too."""
-        row, boxes, seen = self._row, Boxes.of(self._row, cases), Seen([], [])
+    def _next(self, cases: Cases, again: bool) -> Int[Tensor, "cases"]:
+        """What to do with each case. The points where the bounds are least are tried as the row's minimum, too."""
+        row, boxes, seen = self._row, Boxes.of(self._row, cases), Seen()
+        if not row.pixels:
+            return torch.full((len(cases),), FINISHED)
         shift = torch.zeros_like(cases.lower, requires_grad=True)
-        (points,) = torch.autograd.grad(bound(row, cases, boxes, shift, seen).sum(), shift)
+        bounds = bound(row, cases, boxes, shift, seen)
+        (points,) = torch.autograd.grad(bounds.sum(), shift)
         with torch.no_grad():
             points = torch.maximum(torch.minimum(points, cases.upper), cases.lower)
             values, candidates = row.at(points)
@@ -164,9 +189,10 @@ class Tree:
                     reversed(seen.falling), candidates, row.layers, cases.allowed, strict=True
                 )
             ]
-            given.append(self._by_pixel(points, boxes, seen))
-            most, divided = torch.cat(given, 1).max(1) if row.pixels else (values.new_zeros(1), shift.new_zeros(1))
-            return torch.where(most > 0, divided, -1).to(torch.int64)
+            most, divided = torch.cat([*given, self._by_pixel(points, boxes, seen)], 1).max(1)
+            if not again:
+                return torch.where(most > WORTH * (values - bounds), divided, AGAIN)
+            return torch.where(most > 0, divided, FINISHED)
 
     def _try(self, point: Float[Tensor, "pixels"]) -> None:
         value = float(self._exact.at(point[None])[0])
@@ -186,9 +212,8 @@ class Tree:
         copies = boxes.cell_middle * cells.real - boxes.cell_half * lines.sign()
         apart = (lines * (copies - here)).abs()
         apart = apart / apart.sum(-1, keepdim=True).clamp(min=1e-12) * lost.unsqueeze(-1)
-        apart = apart + HINT * lines.abs() * boxes.cell_half
         given = given.index_add(1, cells.pixels.flatten(), apart.flatten(1))
-        return torch.where(boxes.half > NARROW, given, -1.0)
+        return torch.where((boxes.half > NARROW) & (given > DECIDED), given, -1.0)
 
     def _children(self, parent: Cases, divided: int) -> Cases:
         if divided >= self._units:
@@ -210,6 +235,10 @@ class Tree:
         return replace(cases, allowed=tuple(allowed), planes=tuple(planes))
 
 
+def _joined(parts: list[tuple[Cases, Tensor]]) -> tuple[Cases, Float[Tensor, "cases"]]:
+    return Cases.cat([cases for cases, _ in parts]), torch.cat([values for _, values in parts])
+
+
 def _given_away(
     falling: Tensor, plane: Tensor, rest: Tensor, z: Tensor, layer: Layer, allowed: Tensor
 ) -> Float[Tensor, "cases units"]:
@@ -223,7 +252,7 @@ def _reach(row: Maxima, cases: Cases) -> Float[Tensor, "cells inputs"]:
     if not len(row.cells):
         return torch.zeros_like(row.cells.share)
     with torch.no_grad():
-        seen = Seen([], [])
+        seen = Seen()
         bound(row, cases, Boxes.of(row, cases), None, seen)
     return (seen.cells[0][0][0].unsqueeze(-1) * row.cells.weight).abs().sum(1)
 
