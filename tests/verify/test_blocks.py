@@ -1,5 +1,6 @@
 """The stage that adds up tiles: its bounds against images, its verdicts against brute force, its ends by Ctrl-C."""
 
+import math
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from aureole.bounds import Ascent
 from aureole.core import AboveThreshold, Budget, Graph, Region, Rows, TopK, Verdict, Why
 from aureole.verify import Portfolio, prove, prove_all
 from aureole.verify import blocks as blocks_module
+from aureole.verify import tiles as tiles_module
 from aureole.verify.blocks import Blocks
 from aureole.verify.query import Known, Query
 from aureole.verify.stages import Climb, Screen
@@ -24,6 +26,12 @@ from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 from provers import complaint
 
 BLOCKS = Portfolio((Screen(), CLIMB, Blocks()))
+
+
+@pytest.fixture(params=[2.0, math.inf], autouse=True)
+def seen(request, monkeypatch):
+    """These networks are so small that their tiles overlap a lot: some are left whole, with infinity all are cut."""
+    monkeypatch.setattr(tiles_module, "SEEN", request.param)
 
 
 def open_one(name: str = "pooled", order: int = 2, room: float = 0.1) -> tuple[Query, Known]:
@@ -101,7 +109,7 @@ def test_without_tiles_or_sets_or_with_too_many_nothing_is_tried(monkeypatch):
         raise AssertionError("a tile was looked at")
 
     monkeypatch.setattr(blocks_module, "parts", never)
-    for name in ("dense", "leftover_pool", "squashed"):
+    for name in ("squashed",):
         graph = ZOO[name](seeded(1))
         query, known = asked(graph, box_of(graph, seeded(1), 0.5), TopK(0, 1))
         assert Blocks()(query, known) is known
@@ -179,7 +187,7 @@ def test_ctrl_c_leaves_what_was_known(monkeypatch):
     def struck(*arguments, **more):
         raise KeyboardInterrupt
 
-    for place in ("settle", "parts", "judge"):
+    for place in ("_slopes", "parts", "judge"):
         with monkeypatch.context() as m:
             m.setattr(blocks_module, place, struck)
             answer = prove(query.original, query.region, query.spec, BLOCKS)

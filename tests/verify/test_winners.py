@@ -1,14 +1,23 @@
+import math
+
 import pytest
 import torch
 from tile_nets import NETS, asked, question
 
 from aureole.core import Region
+from aureole.verify import tiles as tiles_module
 from aureole.verify.tiles import Head, head
 from aureole.verify.winners import settle
 from nets_zoo import ZOO, draw, points_in, seeded
 
 ROUNDING = 1e-6
 """The descent is in float32."""
+
+
+@pytest.fixture(autouse=True)
+def several(monkeypatch):
+    """Tiles even where their fields overlap as much as in these small networks."""
+    monkeypatch.setattr(tiles_module, "SEEN", math.inf)
 
 
 def start_of(region: Region, images: list[torch.Tensor]) -> torch.Tensor:
@@ -27,7 +36,7 @@ def test_what_is_found_lies_inside_and_no_higher_than_the_start(name, seed):
     rows = query.rows[: 1 + seed]
     mixed = rows.mean(0) @ cut.weight
     images = list(points_in(query.region, len(cut.tiles), g))
-    for count in (len(cut.tiles), len(cut.tiles) // 2, 1):  # tiles that were not looked at have no guess
+    for count in (len(cut.tiles), -(-len(cut.tiles) // 2), 1):  # tiles that were not looked at have no guess
         guesses = list(zip(cut.tiles, images, strict=True))[:count]
         found = settle(query.fast, query.region, rows, mixed, guesses)
         assert found.dtype == torch.float64 and found.shape == query.region.shape

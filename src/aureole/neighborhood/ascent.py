@@ -87,7 +87,9 @@ def climb(
         relaxations, region = _relaxed(problem, graph, image, radii)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
-            free |= {i: {n: v.float().clone() for n, v in p.items()} for i, p in (parameters or {}).items() if i in free}
+            free |= {
+                i: {n: v.float().clone() for n, v in p.items()} for i, p in (parameters or {}).items() if i in free
+            }
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
         margin = _margin(problem, values)

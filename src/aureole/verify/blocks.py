@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Blocks(Stage):
     proof or the ceilings show that they never will; then other mixing weights are tried.
 
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
+    share:   of the time left, for a row alone
     weights: mixing weights tried per set
     threads: tiles that grow at the same time
     most:    with more open sets than this, nothing is tried
@@ -62,6 +64,7 @@ class Blocks(Stage):
 
     growth: Growth = field(default_factory=Growth)
     turns: int = 2000
+    share: float = 0.2
     weights: int = 4
     threads: int = 2
     most: int = 16
@@ -91,8 +94,11 @@ class Blocks(Stage):
             if float((query.graph(images) @ query.rows[row]).min()) <= query.slack:
                 continue  # some image brings it to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
-            value, _ = self._sum(query, known, cut, query.rows[row], start, self.turns // 10)
+            part = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
+            value, _ = self._sum(part, known, cut, query.rows[row], start, self.turns // 10)
             known = known.raised(row, value)
+            if value <= query.slack:
+                break  # those that follow are further from a proof
         return known
 
     def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...]) -> Known:
@@ -105,7 +111,7 @@ class Blocks(Stage):
             value, shares = self._sum(query, known, cut, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             known = known.mixed(rows, replace(mix, value=best))
-            if best > query.slack or query.budget.expired:
+            if best > query.slack or query.budget.expired or not shares:
                 return known
             guesses = [(share.part.units, share.image) for share in shares]
             guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
@@ -128,6 +134,8 @@ class Blocks(Stage):
         """A lower bound of a row over the scores, and its shares."""
         row, constant = scores @ cut.weight, float(scores @ cut.bias)
         split = parts(query, known, cut, row, _slopes(query, known, scores, start))
+        if not split:
+            return -inf, ()
         images = _images(query, known)
         shares = [
             Share(part, Tree(part.row, torch.stack([part.pixels.point(image) for image in images]), self.growth))

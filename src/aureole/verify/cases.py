@@ -175,7 +175,7 @@ def bound(
         rest = tops - (plane * layer.low).sum(-1)
         pairs = rising.unsqueeze(-1) * weights + falling.unsqueeze(-1) * plane
         constant = constant + (pairs * layer.constants).sum((1, 2)) + (falling * rest).sum(1)
-        above = above[:, : layer.first] + pairs.flatten(1) @ layer.slopes
+        above = above[:, : layer.first] + layer.slopes.down(pairs.flatten(1))
         if seen is not None:
             seen.falling.append((falling, plane, rest))
     pixels = above[:, : row.pixels] if shift is None else above[:, : row.pixels] + shift

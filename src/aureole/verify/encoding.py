@@ -86,6 +86,11 @@ class Composed:
     terms: Terms
     constant: float
 
+    @property
+    def entries(self) -> int:
+        """How many coefficients there are."""
+        return sum(len(columns) for m in self.maxima for columns, _ in m.terms)
+
 
 @dataclass
 class _Builder:

@@ -6,27 +6,33 @@ The first relus are grouped into *cells*: those that read the same pixels. `case
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from aureole.verify.encoding import Composed, Maximum
+from aureole.verify.table import Table
+
+WIDE = 2
+"""Relus that read the pixels alone are in no cell if they read so many times more of them than most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
     """Maxima over the variables before them: pixels first, then the maxima of earlier layers.
 
-    slopes:    of each candidate of each unit; units and candidates share the first axis
+    slopes:    pairs of unit and candidate x variables before
     low, high: of each candidate
     real:      which candidates are none that pad
     first:     the position of the layer's first unit among all variables
     """
 
-    slopes: Float[Tensor, "pairs before"]
+    slopes: Table
     constants: Float[Tensor, "units candidates"]
     low: Float[Tensor, "units candidates"]
     high: Float[Tensor, "units candidates"]
@@ -84,6 +90,8 @@ class Maxima:
         for m in row.maxima:
             depth[m.y] = 1 + max((depth.get(int(c), 0) for columns, _ in m.terms for c in columns), default=0)
         first = [m for m in row.maxima if depth[m.y] == 1 and m.zero and len(m.terms) == 1]
+        usual = WIDE * (median(len(m.terms[0][0]) for m in first) if first else 0)
+        first = [m for m in first if len(m.terms[0][0]) <= usual]
         taken = {m.y for m in first}
         later = sorted((m for m in row.maxima if m.y not in taken), key=lambda m: depth[m.y])
         place = {i: i for i in range(len(moved))}
@@ -110,7 +118,7 @@ class Maxima:
             values[:, cells.units[cells.alive]] = self.inner(points)[:, cells.alive].relu()
         candidates = []
         for layer in self.layers:
-            z = (values[:, : layer.first] @ layer.slopes.T).unflatten(1, layer.constants.shape) + layer.constants
+            z = layer.slopes.up(values[:, : layer.first]).unflatten(1, layer.constants.shape) + layer.constants
             values[:, layer.here] = layer.largest(z)
             candidates.append(z)
         return values @ self.objective + self.constant, candidates
@@ -126,7 +134,9 @@ Part = TypeVar("Part", Layer, Cells)
 def _cast(part: Part, dtype: torch.dtype) -> Part:
     values: dict[str, Any] = {f.name: getattr(part, f.name) for f in fields(part)}
     changed: dict[str, Any] = {
-        n: v.to(dtype) for n, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()
+        n: v.to(dtype)
+        for n, v in values.items()
+        if isinstance(v, Table) or (isinstance(v, Tensor) and v.is_floating_point())
     }
     return replace(part, **changed)
 
@@ -134,17 +144,22 @@ def _cast(part: Part, dtype: torch.dtype) -> Part:
 def _layer(group: Sequence[Maximum], place: Mapping[int, int]) -> Layer:
     first = place[group[0].y]
     most = max(len(m.terms) + m.zero for m in group)
-    slopes = np.zeros((len(group), most, first))
     constants, low, high = (np.zeros((len(group), most)) for _ in range(3))
     real = np.zeros((len(group), most), dtype=bool)
+    terms = [
+        (u * most + j, place[int(c)], float(v))
+        for u, m in enumerate(group)
+        for j, (columns, values) in enumerate(m.terms)
+        for c, v in zip(columns, values, strict=True)
+    ]
+    rows, columns, values = (np.array(part) for part in zip(*terms, strict=True)) if terms else (np.empty(0),) * 3
+    slopes = csr_matrix((values, (rows, columns)), shape=(len(group) * most, first))
     for u, m in enumerate(group):
-        for j, (columns, values) in enumerate(m.terms):
-            np.add.at(slopes[u, j], [place[int(c)] for c in columns], values)
         n = len(m.terms)
         constants[u, :n], low[u, :n], high[u, :n] = m.constants, m.low, m.high
         real[u, : n + m.zero] = True
     t = torch.from_numpy
-    return Layer(t(slopes.reshape(-1, first)), t(constants), t(low), t(high), t(real), first)
+    return Layer(Table.of(slopes), t(constants), t(low), t(high), t(real), first)
 
 
 def _cells(group: Sequence[Maximum], place: Mapping[int, int], pixels: int) -> Cells:

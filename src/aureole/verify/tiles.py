@@ -18,13 +18,19 @@ from torch import Tensor
 
 from aureole.bounds.linear import Parameters, backward, concretize
 from aureole.core import Graph
-from aureole.core.graph import Linear, Node, Reshape
+from aureole.core.graph import Conv, Linear, MaxPool, Node, Reshape
 from aureole.verify.encoding import Pixels, compose
 from aureole.verify.maxima import Maxima
 from aureole.verify.query import Known, Query
 
 MOST = 4
 """Tiles along each side of the last hidden layer, at most."""
+
+SEEN = 2.0
+"""Pixels are seen by so many tiles at most, on average; else what the tiles' copies lose outweighs what they save."""
+
+ENTRIES = 5_000_000
+"""Parts with more coefficients are not made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +57,52 @@ class Head:
 
 
 def head(graph: Graph) -> Head | None:
-    """None where the network does not end in a flattened layer of several places and linear layers."""
+    """None for a network without hidden units.
+
+    There is one tile only where the last hidden layer has no places, or where tiles would see mostly the same pixels.
+    """
     weight, bias = torch.eye(graph.classes, dtype=torch.float64), torch.zeros(graph.classes, dtype=torch.float64)
     top = len(graph.nodes) - 1
     while isinstance(op := graph.nodes[top].op, Linear):
         weight, bias, top = weight @ op.weight, weight @ op.bias + bias, graph.nodes[top].inputs[0]
     node = graph.nodes[top]
-    if not isinstance(node.op, Reshape):
+    if top == 0 or len(node.shape) != 1 or all(isinstance(n.op, Reshape) for n in graph.nodes[1 : top + 1]):
         return None
-    shape = graph.nodes[node.inputs[0]].shape
-    if len(shape) != 3 or node.inputs[0] == 0:
+    tiles = _tiles(graph, node.inputs[0]) if isinstance(node.op, Reshape) else None
+    return Head(graph.nodes[: top + 1], weight, bias, tiles or (torch.arange(node.shape[0]),))
+
+
+def _tiles(graph: Graph, layer: int) -> tuple[Int[Tensor, "_"], ...] | None:
+    """The units of a layer place by place, or few places by few; None where that would not pay."""
+    shape = graph.nodes[layer].shape
+    if len(shape) != 3:
         return None
-    channels, height, width = shape
-    index = torch.arange(channels * height * width).reshape(shape)
-    rows = torch.arange(height).tensor_split(min(MOST, height))
-    columns = torch.arange(width).tensor_split(min(MOST, width))
-    tiles = tuple(index[:, r][:, :, c].flatten() for r in rows for c in columns)
-    return Head(graph.nodes[: top + 1], weight, bias, tiles) if len(tiles) > 1 else None
+    seen = 1.0
+    for (size, step), places in zip(_field(graph, layer), shape[1:], strict=True):
+        across = -(-places // MOST)  # places of a tile
+        seen *= (size + (across - 1) * step) / (across * step)
+    if seen > SEEN:
+        return None
+    index = torch.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
+    rows, columns = (torch.arange(n).tensor_split(min(MOST, n)) for n in shape[1:])
+    return tuple(index[:, r][:, :, c].flatten() for r in rows for c in columns)
+
+
+def _field(graph: Graph, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many pixels a place of a layer sees along each axis, and by how many the next place's lie further."""
+    found = {layer: ((1, 1), (1, 1))}
+    for i in range(layer, 0, -1):
+        if i not in found:
+            continue
+        node, below = graph.nodes[i], found[i]
+        if isinstance(op := node.op, Conv | MaxPool):
+            kernel, dilation = (op.weight.shape[2:], op.dilation) if isinstance(op, Conv) else (op.kernel, (1, 1))
+            spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+            (h, v), (s, t) = below, op.stride
+            below = ((h[0] - 1) * s + spans[0] + 1, h[1] * s), ((v[0] - 1) * t + spans[1] + 1, v[1] * t)
+        for j in node.inputs:
+            found[j] = max(found[j], below) if j in found else below
+    return found.get(0, ((1, 1), (1, 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +123,18 @@ class Part:
 def parts(
     query: Query, known: Known, head: Head, row: Float[Tensor, "hidden"], parameters: Parameters
 ) -> tuple[Part, ...]:
-    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
+    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree.
+
+    None where they would be too large.
+    """
     rows = head.split(row)[None]
     every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
     body = replace(query.graph, nodes=head.body)
     planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None)
     one = torch.ones(1, dtype=torch.float64)
     shares = [compose(head.graph(part), query.region, one, known.bounds) for part in rows[0]]
+    if max(share.entries for share in shares) > ENTRIES:
+        return ()
     slopes = planes[0].flatten(1)
     sees = torch.zeros_like(slopes, dtype=torch.bool)
     for b, share in enumerate(shares):

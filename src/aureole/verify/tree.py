@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aureole.verify.cases import Boxes, Cases, Pieces, Seen, bound
+from aureole.verify.cases import PIECES, Boxes, Cases, Pieces, Seen, bound
 from aureole.verify.maxima import Layer, Maxima
 
 RATES: Mapping[str, float] = MappingProxyType({"mixes": 0.4, "unit": 0.15, "prices": 0.25})
@@ -45,7 +45,7 @@ class Growth:
     """How a tree grows.
 
     root, steps, again: steps of the climb at the root, in later cases, and where dividing is of no use yet
-    batch: cases bounded at once
+    batch: cases bounded at once, fewer where they hold more than so many `numbers` together
     rate:  of the climb in later cases, in units of the root's
     """
 
@@ -53,6 +53,7 @@ class Growth:
     steps: int = 6
     again: int = 60
     batch: int = 48
+    numbers: int = 3_000_000
     rate: float = 0.3
 
 
@@ -82,6 +83,8 @@ class Tree:
         self._heap: list[tuple[float, int, int, Leaves]] = []  # value, number (for ties), place among its leaves
         self._units = sum(len(layer.constants) for layer in row.layers)
         self._reach = torch.empty(0)
+        held = row.cells.weight.numel() * 2**PIECES + sum(layer.slopes.numbers // 8 for layer in row.layers)
+        self._batch = max(4, min(growth.batch, growth.numbers // max(held, 1)))
 
     @property
     def floor(self) -> float:
@@ -106,7 +109,7 @@ class Tree:
             return
         parents: list[tuple[Cases, Tensor]] = []
         tired: list[tuple[Cases, Tensor]] = []
-        room = self._growth.batch
+        room = self._batch
         while self._heap and room > 0 and self._next_of(0) != FINISHED:
             value, _, place, leaves = heapq.heappop(self._heap)
             case, divided = leaves.cases[place], int(leaves.divided[place])
