@@ -14,7 +14,7 @@ ALL = slice(None)
 def main(
     methods: list[str], seconds: float, query_seconds: float, bands: tuple[int, ...] | None = None, which: slice = ALL
 ) -> None:
-    suffix = "" if bands is None else "_bands"
+    suffix = ("" if bands is None else "_bands") + ("" if which == ALL or bands is not None else "_sample")
     for method in methods:
         rows = []
         for case in islice(cases(), which.start, which.stop, which.step):

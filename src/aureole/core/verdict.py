@@ -23,7 +23,7 @@ class Why(StrEnum):
     ATTACK = "attack"  # a gradient attack found the witness
     BOUNDS = "bounds"  # linear bounds proved the spec
     SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
-    BLOCKS = "blocks"  # minima of parts of the network, each a small mixed-integer program, added up
+    BLOCKS = "blocks"  # branch and bound proved the spec, or found the witness
     MILP = "milp"  # the solver proved infeasibility, or found the witness
     DEADLINE = "deadline"  # the time ran out
     INTERRUPTED = "interrupted"  # Ctrl-C

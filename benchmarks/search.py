@@ -1,0 +1,53 @@
+"""Our branch and bound against the MILP alone, after the same bounds, in turns: what bounds leave of the hard band.
+
+Reads which ones from the results of `hard_band`; run that first.
+"""
+
+import argparse
+import json
+from itertools import product
+
+from aureole.core import Budget, Region, Verdict
+from aureole.verify import Portfolio, prove
+from aureole.verify.blocks import Blocks
+from aureole.verify.stages import Climb, Milp, Screen
+from benchmarks.cases import RESULTS, cases, write
+from benchmarks.hard_band import RADII
+
+WAYS = {"branch and bound": Blocks(), "MILP": Milp()}
+
+
+def main(seconds: float = 10.0) -> None:
+    wanted = {
+        (row["network"], row["image"], row["radius"])
+        for row in json.loads((RESULTS / "hard_band.json").read_text())["rows"]
+        if "blocks" in row["stages"]
+    }
+    rows = []
+    for case, radius in product(cases(), RADII):
+        if (case.network, case.author.scene.name, radius) not in wanted:
+            continue
+        row = {"network": case.network, "image": case.author.scene.name, "radius": radius}
+        for name, stage in WAYS.items():
+            region, budget = Region.ball(case.author.scene.image, radius), Budget.seconds(seconds)
+            answer = prove(case.graph, region, case.spec, Portfolio((Screen(), Climb(), stage)), budget=budget)
+            row[name], row[f"{name} s"] = answer.verdict, round(answer.stage_seconds.get(stage.name, 0.0), 3)
+        rows.append(row)
+        print(*row.values(), flush=True)
+    both = [row for row in rows if all(row[name] != Verdict.UNKNOWN for name in WAYS)]
+    spent = {name: sum(row[f"{name} s"] for row in both) for name in WAYS}
+    summary = {
+        "queries": len(rows), "limit s": seconds,
+        "settled": {name: sum(row[name] != Verdict.UNKNOWN for row in rows) for name in WAYS},
+        "contradictions": sum(len({row[name] for name in WAYS}) > 1 for row in both),
+        "settled by both": len(both), "seconds on these": {name: round(s, 1) for name, s in spent.items()},
+        "ratio": round(spent["MILP"] / max(spent["branch and bound"], 1e-9), 2),
+        "seconds, all": {name: round(sum(row[f"{name} s"] for row in rows), 1) for name in WAYS},
+    }  # fmt: skip
+    write("search", summary, rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    main(parser.parse_args().seconds)
