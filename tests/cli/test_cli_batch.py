@@ -109,3 +109,16 @@ def test_what_is_asked_is_checked(command, line, files, tmp_path):
         (["--bands", "4"], "start at 0"),
     ):
         assert words in command(*line, *more).complaint
+
+
+def test_the_normalisation_reaches_the_networks(command, line, tmp_path):
+    """Scores shifted by a constant would not tell: the record says what was used, and a wrong number is refused."""
+    done = command(*line, "--records", "--mean", "0.3", "--std", "0.5")
+    assert done.status == 0
+    records = [
+        read_record(Path(told["record"]))[0]
+        for told in map(json.loads, (tmp_path / "out/cases.jsonl").read_text().splitlines())
+        if told["status"] == "done"
+    ]
+    assert all((record.config["mean"], record.config["std"]) == ("0.3", "0.5") for record in records)
+    assert "std holds 0" in command(*line[:-1], "0.6", "--out", "other", "--std", "0").complaint

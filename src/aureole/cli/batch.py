@@ -14,7 +14,7 @@ from rich.table import Table
 
 from aureole import nets
 from aureole.campaign import Failed, run_all
-from aureole.cli import options
+from aureole.cli import inputs, options
 from aureole.cli.batch_case import FAILED, Case, Prepare, identity
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import read_objects, writer
@@ -60,6 +60,8 @@ def neighborhoods(
         bool, typer.Option("--records", help="Keep a record per case, which `aureole report OUT` draws.")
     ] = False,
     seed: options.Seed = 0,
+    mean: options.Mean = None,
+    std: options.Std = None,
     data_root: options.DataRoot = None,
     json: options.Json = False,
 ) -> None:
@@ -67,13 +69,16 @@ def neighborhoods(
 
     The same command again goes on where an earlier one stopped. Ctrl-C keeps the finished cases.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap)
+    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std)
     if workers < 1:
         raise InputError(f"--workers is {workers}; pass at least 1")
     if pairs not in ("all", "first"):
         raise InputError(f"--pairs {pairs!r} is unknown; pass all or first")
     options.check_out(out)
-    cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root)
+    names = [name for name in networks.split(",") if name]
+    for name in names:
+        inputs.read_network(name, None, data_root, mean, std)  # what is wrong with one is better said at once
+    cases = list_cases(scenes, names, pairs, k, data_root)
     _same_settings(out / SETTINGS_NAME, asdict(settings))
     lines = read_objects(out / CASES_NAME)
     known = {identity(line) for line in lines}

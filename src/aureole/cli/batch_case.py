@@ -97,10 +97,12 @@ class Solve:
             return case.line(REFUSED, str(error))
 
     def _line(self, case: Case) -> dict[str, Any]:
-        if case.net not in self.networks:
-            self.networks[case.net] = inputs.read_network(case.net, None, self.told.data_root)
-        network, graph = self.networks[case.net]
         settings = self.told.settings
+        if case.net not in self.networks:
+            self.networks[case.net] = inputs.read_network(
+                case.net, None, self.told.data_root, settings.mean, settings.std
+            )
+        network, graph = self.networks[case.net]
         question = Question.about(read_scene(case.folder), (case.target,), (case.object,), case.k)
         if tuple(question.image.shape) == graph.input_shape:  # else the problem says what is wrong
             margin = float(TopK(case.target, case.k).margin(graph.replay(question.image)))

@@ -86,7 +86,7 @@ class Settings:
     @property
     def query_seconds(self) -> float:
         """The longest that one question to the prover may take: a single hard one must not eat all the time."""
-        return min(10.0, self.timeout / 6)
+        return min(10.0, self.timeout / 4)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

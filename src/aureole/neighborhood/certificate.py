@@ -35,11 +35,13 @@ SEARCHING = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb()
 
 @dataclass(frozen=True)
 class Certificate(Method):
-    """Ascent from the certified uniform ball; then all radii are stretched together, and single rings grown.
+    """Ascent from the certified uniform ball, then beyond what bounds certify; at the end single rings are grown.
 
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
-    stretch: by how much the radii are stretched at first, and the least that is worth a proof
-    share:   of the time: until when the climb, the stretching and the growth go on; the rest is for `upper_bound`
+    beyond, least: how far below zero the certified margin is that is climbed to next, in units of the clean margin: at
+             first, and the least that is worth a proof
+    further: steps of each such climb
+    share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
@@ -91,7 +93,7 @@ class Certificate(Method):
         beyond, longer = self.beyond, True
         while beyond >= self.least and not budget.expired:
             further = replace(self.ascent, steps=self.further, goal=-beyond, offers=0)
-            tried = climb(problem, best.radii, further, budget, parameters=best.hints.parameters)
+            tried = climb(problem, prover.radii, further, budget, parameters=best.hints.parameters)
             if problem.size(tried.radii) <= prover.size:
                 return best
             if prover.check(problem.within(tried.radii), SEARCHING, tried.hints).verdict is Verdict.ROBUST:
