@@ -7,9 +7,13 @@ from brute_cases import case
 from brute_force import least_margin
 from test_maxima import KINDS, composed
 
+from aureole.bounds import intermediate_bounds
+from aureole.core import Graph, Region
+from aureole.core.graph import Input, Linear, Node, Relu
+from aureole.verify.encoding import compose
 from aureole.verify.maxima import Maxima
 from aureole.verify.tree import Growth, Tree
-from nets_zoo import F64, ZOO, box_of, seeded
+from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 
 
 def planted(n: int) -> tuple[Maxima, float]:
@@ -65,6 +69,36 @@ def test_it_never_passes_a_point_and_never_falls_back(name, growth):
         assert floor <= tree.floor <= lowest + 1e-9
         assert tree.floor <= tree.ceiling <= ceiling
         floor, ceiling = tree.floor, tree.ceiling
+
+
+def test_handed_down_bounds_are_not_rounded_up():
+    """A least value just above a float32 number's half way; float32 would round a proved bound to above it."""
+    least = 1000.00004
+    nodes = (
+        Node(Input(), (), (1,)),
+        Node(Linear(torch.tensor([[1.0], [0.0]], dtype=F64), torch.tensor([0.5, least], dtype=F64)), (0,), (2,)),
+        Node(Relu(), (1,), (2,)),
+        Node(Linear(torch.ones(1, 2, dtype=F64), torch.zeros(1, dtype=F64)), (2,), (1,)),
+    )
+    region = Region(-torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
+    row = compose(Graph(nodes), region, torch.ones(1, dtype=F64), intermediate_bounds(Graph(nodes), region))
+    tree = Tree(Maxima.of(row, np.zeros(1)), torch.full((1, 1), 0.7, dtype=F64))
+    for _ in range(5):
+        tree.grow()
+        assert tree.floor <= least
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dense_network_is_searched_to_the_end(seed):
+    """All relus read all pixels: one cell, and nothing to divide but pixels."""
+    g = seeded(seed)
+    graph = Sketch((1, 1, 3), g).flat().linear(12).relu().linear(1).graph()
+    region = Region(-torch.ones(1, 1, 1, 3, dtype=F64), torch.ones(1, 1, 1, 3, dtype=F64))
+    row = compose(graph, region, torch.ones(1, dtype=F64), intermediate_bounds(graph, region))
+    tree = searched(Maxima.of(row, np.zeros(3)), 60)
+    lowest = float(graph(points_in(region, 20_000, g)).min())
+    assert tree.floor <= lowest + 1e-9
+    assert tree.ceiling - tree.floor <= 0.05 * max(1.0, abs(lowest))
 
 
 def test_a_good_point_ends_the_search_early():

@@ -44,7 +44,7 @@ class JointAscent:
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """The largest radii that kept a positive certified margin (float32: prove them), and each ring's price there.
+    """The largest radii that kept the certified margin at the goal (float32: prove them), and each ring's price there.
 
     prices: by how much the certified margin falls per unit of each ring's radius
     hints:  the relaxation's parameters there, for the proof
@@ -67,7 +67,7 @@ def climb(
     offer: Offer = lambda radii, hints: None,
     parameters: Parameters | None = None,
 ) -> Climbed:
-    """Climb from radii whose certified margin is at the goal; `start` itself comes back if nothing better was met.
+    """Climb from radii whose certified margin is above the goal; `start` itself comes back if nothing better was met.
 
     parameters: of the relaxation, to begin with
     """

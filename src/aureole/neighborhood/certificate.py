@@ -14,6 +14,7 @@ from aureole.neighborhood.ascent import Climbed, JointAscent, climb
 from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
+from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
@@ -30,7 +31,7 @@ BY_BOUNDS = Portfolio((Screen(), Climb(Ascent(steps=10))))
 """For rings that cost the margin next to nothing."""
 
 SEARCHING = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Windows(), Blocks()))
-"""For radii that the climbed bounds do not carry: the tiles may. Time is better spent on other radii than on more."""
+"""For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Certificate(Method):
     beyond, least: how far below zero the certified margin is that is climbed to next, in units of the clean margin: at
              first, and the least that is worth a proof
     further: steps of each such climb
+    attack:  that looks for the witnesses at the end
     share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
     """
 
@@ -64,13 +66,11 @@ class Certificate(Method):
                 break
             if prover.check(radii, INCOMPLETE, climbed.hints).verdict is Verdict.ROBUST:
                 break
-        gain = rises_with(problem.objective, climbed.radii, problem.weights) / climbed.prices.clamp(min=1e-9)
-        order = sorted(range(len(gain)), key=lambda d: -float(gain[d]))
-        for ring in order:  # those that cost the margin next to nothing reach their caps
+        for ring in self._order(problem, climbed):  # those that cost the margin next to nothing reach their caps
             if float(climbed.prices[ring]) * problem.delta < (prover.margin_bound or 0.0):
                 grow(prover, ring, BY_BOUNDS)
         climbed = self._overreach(prover, climbed, stretching)
-        for ring in order:
+        for ring in self._order(problem, climbed):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
         prover.look(self.attack)
@@ -81,6 +81,12 @@ class Certificate(Method):
         return replace(bounded(found, problem, prover.witnesses, bounding, prover.seed), seconds=whole.spent)
 
     @staticmethod
+    def _order(problem: Problem, climbed: Climbed) -> list[int]:
+        """The rings, the best weight per price first."""
+        gain = rises_with(problem.objective, climbed.radii, problem.weights) / climbed.prices.clamp(min=1e-9)
+        return sorted(range(len(gain)), key=lambda d: -float(gain[d]))
+
+    @staticmethod
     def _offered(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints) -> None:
         """Prove what the climb has so far, if that is soon done."""
         radii = prover.problem.within(radii)
@@ -88,7 +94,7 @@ class Certificate(Method):
             prover.check(radii, AT_ONCE, hints)
 
     def _overreach(self, prover: Prover, climbed: Climbed, budget: Budget) -> Climbed:
-        """Climb beyond what the bounds certify, by margins that the complete prover makes up for."""
+        """Climb beyond what the bounds certify, by margins that branch and bound makes up for."""
         problem, best = prover.problem, climbed
         beyond, longer = self.beyond, True
         while beyond >= self.least and not budget.expired:

@@ -55,6 +55,7 @@ class Blocks(Stage):
     The tiles with the most room between floor and ceiling grow first, a few at a time, until the floors add up to a
     proof or the ceilings show that they never will; then other mixing weights are tried.
 
+    growth:  of each tile's tree
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
     share:   of the time left, for a row alone
     weights: mixing weights tried per set
@@ -123,7 +124,7 @@ class Blocks(Stage):
                 fallen = fallen + picked @ cut.weight[:, units] @ cut.hidden(image[None])[0, units]
             met.append(fallen.numpy())
             promised, following = _steepest(met)
-            if promised <= query.slack or float((following - weights).abs().max()) < 1e-3:
+            if (len(shares) == 1 and promised <= query.slack) or float((following - weights).abs().max()) < 1e-3:
                 return known
             weights = following
         return known
@@ -148,7 +149,7 @@ class Blocks(Stage):
                 widest = sorted((share for share in shares if share.room > 0), key=lambda share: -share.room)
                 if floor > query.slack or hopeless or not widest or query.budget.expired:
                     break
-                list(pool.map(lambda share: share.tree.grow(), widest[: self.threads]))
+                list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest[: self.threads]))
         return constant + sum(share.floor for share in shares), shares
 
 
@@ -179,7 +180,10 @@ def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start:
 
 
 def _steepest(met: Sequence[np.ndarray]) -> tuple[float, Float[Tensor, "rows"]]:
-    """The weights that could still give the largest bound, by the rows' values met so far (Kelley 1960)."""
+    """The weights that promise the largest bound, by the rows' values met so far (Kelley 1960), and that bound.
+
+    With several tiles the values are of no single image, and a larger bound may still be had.
+    """
     count = len(met[0])
     found = linprog(
         np.append(np.zeros(count), -1.0),

@@ -141,11 +141,11 @@ class Seen:
     falling:  for each layer, last one first: how far the row falls with each maximum (<= 0), and the plane above it:
               slopes and constant
     pieces:   where the cells are least
-    cells:    coefficients of the relus, of the pixels without and with the relus' lines, and the least values
+    cells:    coefficients of the relus, of their lines, of the pixels without and with the lines; the least values
     """
 
     falling: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
-    cells: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
+    cells: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
     pieces: list[Pieces] = field(default_factory=list)
 
 
@@ -208,7 +208,7 @@ def _cells(
     least = (tilt * boxes.center).sum(-1) + (v.clamp(max=0) * offset).sum(-1)
     least = least + (shares * boxes.cell_middle).sum(-1) - (lines.abs() * boxes.cell_half).sum(-1)
     if seen is not None:
-        seen.cells.append((v, shares, lines, least))
+        seen.cells.append((v, tilt, shares, lines, least))
         seen.pieces.append(pieces)
     return least.sum(1)
 

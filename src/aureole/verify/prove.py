@@ -21,9 +21,9 @@ class Portfolio:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Milp)), None)
+        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Milp)), None)
         if needy is not None and not any(isinstance(stage, Screen) for stage in self.stages[:needy]):
-            raise ValueError("Climb and Milp read the bounds of Screen: put it before them")
+            raise ValueError("Climb, Blocks and Milp read the bounds of Screen: put it before them")
 
 
 COMPLETE = Portfolio(

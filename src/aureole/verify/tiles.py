@@ -77,10 +77,12 @@ def _tiles(graph: Graph, layer: int) -> tuple[Int[Tensor, "_"], ...] | None:
     shape = graph.nodes[layer].shape
     if len(shape) != 3:
         return None
-    seen = 1.0
-    for (size, step), places in zip(_field(graph, layer), shape[1:], strict=True):
+    seen, fields = 1.0, _field(graph, layer)
+    if fields is None:
+        return None
+    for (size, step), places in zip(fields, shape[1:], strict=True):
         across = -(-places // MOST)  # places of a tile
-        seen *= (size + (across - 1) * step) / (across * step)
+        seen *= (size + (across - 1) * step) / (across * step) if places > across else 1.0
     if seen > SEEN:
         return None
     index = torch.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
@@ -88,13 +90,18 @@ def _tiles(graph: Graph, layer: int) -> tuple[Int[Tensor, "_"], ...] | None:
     return tuple(index[:, r][:, :, c].flatten() for r in rows for c in columns)
 
 
-def _field(graph: Graph, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How many pixels a place of a layer sees along each axis, and by how many the next place's lie further."""
+def _field(graph: Graph, layer: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """How many pixels a place of a layer sees along each axis, and by how many the next place's lie further.
+
+    None where each sees all.
+    """
     found = {layer: ((1, 1), (1, 1))}
     for i in range(layer, 0, -1):
         if i not in found:
             continue
         node, below = graph.nodes[i], found[i]
+        if isinstance(node.op, Linear):
+            return None
         if isinstance(op := node.op, Conv | MaxPool):
             kernel, dilation = (op.weight.shape[2:], op.dilation) if isinstance(op, Conv) else (op.kernel, (1, 1))
             spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -109,6 +116,7 @@ def _field(graph: Graph, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
 class Part:
     """One tile's share of a row.
 
+    units:  of the hidden layer
     row:    the share over the tile's pixels and maxima, prices included
     pixels: the way from a point of `row` to an image
     floor:  a proved lower bound of the share
@@ -125,7 +133,7 @@ def parts(
 ) -> tuple[Part, ...]:
     """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree.
 
-    None where they would be too large.
+    Empty where they would be too large.
     """
     rows = head.split(row)[None]
     every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}

@@ -6,7 +6,7 @@ never bounded worse than it. float32 climbs, float64 bounds.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
@@ -45,7 +45,7 @@ class Growth:
     """How a tree grows.
 
     root, steps, again: steps of the climb at the root, in later cases, and where dividing is of no use yet
-    batch: cases bounded at once, fewer where they hold more than so many `numbers` together
+    batch: cases bounded at once, fewer (but four) where they hold more than so many `numbers` together
     rate:  of the climb in later cases, in units of the root's
     """
 
@@ -59,7 +59,7 @@ class Growth:
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Cases with their proved bounds, and what to do with each: divide a maximum, a pixel after these, or AGAIN."""
+    """Cases with their proved bounds, and what to do with each: a maximum, a pixel (after these), AGAIN, FINISHED."""
 
     cases: Cases
     values: Float[Tensor, "cases"]
@@ -98,38 +98,50 @@ class Tree:
         """Whether nothing is left to divide below the ceiling."""
         if not self.count:
             return False
-        return not self._heap or self._heap[0][0] >= self.ceiling or self._next_of(0) == FINISHED
+        return not self._heap or self._heap[0][0] >= self.ceiling or self._due == FINISHED
 
-    def grow(self) -> None:
-        """Bound the whole, at first; later divide the lowest cases, as many as give a batch of children."""
+    def grow(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Bound the whole, at first; later climb on or divide where the bound is lowest, as far as a batch goes.
+
+        stop: ends the climb early; what it has by then counts
+        """
         if not self.count:
             root = Cases.whole(self._row)
             self._reach = _reach(self._row, root)
-            self._add(root, torch.full((1,), -torch.inf, dtype=torch.float64), self._growth.root, 1.0)
+            self._add(root, torch.full((1,), -torch.inf, dtype=torch.float64), self._growth.root, 1.0, stop)
             return
         parents: list[tuple[Cases, Tensor]] = []
         tired: list[tuple[Cases, Tensor]] = []
         room = self._batch
-        while self._heap and room > 0 and self._next_of(0) != FINISHED:
+        while self._heap and room > 0 and self._due != FINISHED:
             value, _, place, leaves = heapq.heappop(self._heap)
             case, divided = leaves.cases[place], int(leaves.divided[place])
             cases = case if divided == AGAIN else self._children(case, divided)
-            (tired if divided == AGAIN else parents).append((cases, torch.full((len(cases),), value).double()))
+            (tired if divided == AGAIN else parents).append(
+                (cases, torch.full((len(cases),), value, dtype=torch.float64))
+            )
             room -= len(cases)
         if parents:
-            self._add(*_joined(parents), self._growth.steps, self._growth.rate)
+            self._add(*_joined(parents), self._growth.steps, self._growth.rate, stop)
         if tired:
-            self._add(*_joined(tired), self._growth.again, 1.0, again=True)
+            self._add(*_joined(tired), self._growth.again, 1.0, stop, again=True)
 
-    def _next_of(self, entry: int) -> int:
-        """What is to be done with an entry of the heap."""
-        _, _, place, leaves = self._heap[entry]
+    @property
+    def _due(self) -> int:
+        """What is to be done with the lowest case."""
+        _, _, place, leaves = self._heap[0]
         return int(leaves.divided[place])
 
     def _add(
-        self, cases: Cases, inherited: Float[Tensor, "cases"], steps: int, rate: float, again: bool = False
+        self,
+        cases: Cases,
+        inherited: Float[Tensor, "cases"],
+        steps: int,
+        rate: float,
+        stop: Callable[[], bool],
+        again: bool = False,
     ) -> None:
-        climbed = self._climb(cases, steps, rate)
+        climbed = self._climb(cases, steps, rate, stop)
         with torch.no_grad():
             precise = climbed.to(torch.float64)
             proved = bound(self._exact, precise, Boxes.of(self._exact, precise)).nan_to_num(-torch.inf, -torch.inf)
@@ -139,7 +151,7 @@ class Tree:
                 heapq.heappush(self._heap, (value, self.count + place, place, leaves))
         self.count += len(cases)
 
-    def _climb(self, cases: Cases, steps: int, rate: float) -> Cases:
+    def _climb(self, cases: Cases, steps: int, rate: float, stop: Callable[[], bool]) -> Cases:
         """The best parameters that a climb meets."""
         row, boxes = self._row, Boxes.of(self._row, cases)
         free = {
@@ -162,7 +174,7 @@ class Tree:
                 with torch.no_grad():
                     kept = _better(values > best, now, kept)
                     best = torch.maximum(best, values)
-                if step == steps or not values.requires_grad or bool((best > self.ceiling).all()):
+                if step == steps or not values.requires_grad or stop() or bool((best > self.ceiling).all()):
                     break
             adam.zero_grad(set_to_none=True)
             (-values.sum()).backward()
@@ -205,15 +217,18 @@ class Tree:
     def _by_pixel(
         self, points: Float[Tensor, "cases pixels"], boxes: Boxes, seen: Seen
     ) -> Float[Tensor, "cases pixels"]:
-        """What the cells' copies of each pixel give away by not agreeing; -1 for ranges that are narrow."""
+        """What cells give away, laid to the pixels that it may come from; -1 for ranges that are narrow."""
         cells, given = self._row.cells, torch.zeros_like(points)
         if not seen.cells:
             return given - 1
-        v, shares, lines, least = seen.cells[0]
-        here = points[:, cells.pixels] * cells.real
-        lost = ((v * self._row.inner(points).relu()).sum(-1) + (shares * here).sum(-1) - least).clamp(min=0)
+        v, tilt, shares, lines, least = seen.cells[0]
+        here, z = points[:, cells.pixels] * cells.real, self._row.inner(points)
+        lost = ((v * z.relu()).sum(-1) + (shares * here).sum(-1) - least).clamp(min=0)
         copies = boxes.cell_middle * cells.real - boxes.cell_half * lines.sign()
+        # copies that do not agree, and lines that are not at their relus
+        off = (v * z.relu() - tilt * z).abs() * boxes.unstable
         apart = (lines * (copies - here)).abs()
+        apart = apart + torch.einsum("nck,ckq->ncq", off, cells.weight.abs()) * boxes.cell_half
         apart = apart / apart.sum(-1, keepdim=True).clamp(min=1e-12) * lost.unsqueeze(-1)
         given = given.index_add(1, cells.pixels.flatten(), apart.flatten(1))
         return torch.where((boxes.half > NARROW) & (given > DECIDED), given, -1.0)
