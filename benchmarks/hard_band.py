@@ -4,13 +4,15 @@ With --networks the same images and radii on others, where these have both label
 """
 
 import argparse
+import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 from aureole.core import Budget, Region, Verdict
 from aureole.verify import PORTFOLIOS, SOLVERS, portfolio, prove
-from benchmarks.cases import NETWORKS, cases, write
+from benchmarks.cases import NETWORKS, RESULTS, Case, cases, write
 
 RADII = (0.004, 0.006, 0.008, 0.010)
 
@@ -58,6 +60,18 @@ def result_name(method: str, solver: str, networks: Sequence[str] = NETWORKS) ->
     """The name of a run's results."""
     words = (method, solver, *(() if networks == NETWORKS else networks))
     return "_".join(["hard_band", *(word for word in words if word not in ("complete", "highs"))])
+
+
+def reaching(stage: str) -> Iterator[tuple[Case, float]]:
+    """The queries that came to a stage, by the stored results: cases and radii."""
+    wanted = {
+        (row["network"], row["image"], row["radius"])
+        for row in json.loads((RESULTS / "hard_band.json").read_text())["rows"]
+        if stage in row["stages"]
+    }
+    for case, radius in product(cases(), RADII):
+        if (case.network, case.author.scene.name, radius) in wanted:
+            yield case, radius
 
 
 def contradictions(rows: list[dict]) -> int:

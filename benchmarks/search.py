@@ -4,29 +4,20 @@ Reads which ones from the results of `hard_band`; run that first.
 """
 
 import argparse
-import json
-from itertools import product
 
 from aureole.core import Budget, Region, Verdict
 from aureole.verify import Portfolio, prove
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Climb, Milp, Screen
-from benchmarks.cases import RESULTS, cases, write
-from benchmarks.hard_band import RADII
+from benchmarks.cases import write
+from benchmarks.hard_band import reaching
 
 WAYS = {"branch and bound": Blocks(), "MILP": Milp()}
 
 
 def main(seconds: float = 10.0) -> None:
-    wanted = {
-        (row["network"], row["image"], row["radius"])
-        for row in json.loads((RESULTS / "hard_band.json").read_text())["rows"]
-        if "blocks" in row["stages"]
-    }
     rows = []
-    for case, radius in product(cases(), RADII):
-        if (case.network, case.author.scene.name, radius) not in wanted:
-            continue
+    for case, radius in reaching("blocks"):
         row = {"network": case.network, "image": case.author.scene.name, "radius": radius}
         for name, stage in WAYS.items():
             region, budget = Region.ball(case.author.scene.image, radius), Budget.seconds(seconds)

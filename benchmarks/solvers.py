@@ -4,26 +4,17 @@ Reads which ones from the results of `hard_band`; run that first.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from itertools import product
 
 from aureole.core import Budget, Region, Verdict
 from aureole.verify import portfolio, prove
-from benchmarks.cases import RESULTS, cases, write
-from benchmarks.hard_band import RADII
+from benchmarks.cases import write
+from benchmarks.hard_band import reaching
 
 
 def main(seconds: float = 10.0, solvers: Sequence[str] = ("highs", "scip")) -> None:
-    wanted = {
-        (row["network"], row["image"], row["radius"])
-        for row in json.loads((RESULTS / "hard_band.json").read_text())["rows"]
-        if "milp" in row["stages"]
-    }
     rows = []
-    for case, radius in product(cases(), RADII):
-        if (case.network, case.author.scene.name, radius) not in wanted:
-            continue
+    for case, radius in reaching("milp"):
         region = Region.ball(case.author.scene.image, radius)
         for name in solvers:
             answer = prove(case.graph, region, case.spec, portfolio("complete", name), budget=Budget.seconds(seconds))

@@ -75,10 +75,8 @@ def neighborhoods(
     if pairs not in ("all", "first"):
         raise InputError(f"--pairs {pairs!r} is unknown; pass all or first")
     options.check_out(out)
-    names = [name for name in networks.split(",") if name]
-    for name in names:
-        inputs.read_network(name, None, data_root, mean, std)  # what is wrong with one is better said at once
-    cases = list_cases(scenes, names, pairs, k, data_root)
+    scales = inputs.read_scales("--mean", mean), inputs.read_scales("--std", std)
+    cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root, *scales)
     _same_settings(out / SETTINGS_NAME, asdict(settings))
     lines = read_objects(out / CASES_NAME)
     known = {identity(line) for line in lines}
@@ -95,14 +93,22 @@ def neighborhoods(
         _tell(summary, sentences, out)
 
 
-def list_cases(scenes: Path, names: Sequence[str], pairs: str, k: int | None, data_root: Path | None) -> list[Case]:
+def list_cases(
+    scenes: Path,
+    names: Sequence[str],
+    pairs: str,
+    k: int | None,
+    data_root: Path | None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> list[Case]:
     """Every case asked for, scene by scene, so that networks can be compared early; InputError where one cannot be."""
     folders = sorted(path.parent for path in scenes.glob(f"*/{SCENE_NAME}"))
     if not folders:
         raise InputError(f"{scenes} holds no scenes; pass a folder of scenes' folders (aureole scenes make writes one)")
     if not names:
         raise InputError("no network is given; pass --nets with names or files, separated by commas")
-    loaded = [(name, nets.load(name, None, data_root)) for name in names]
+    loaded = [(name, nets.load(name, None, data_root, mean=mean, std=std)) for name in names]
     if len({network.name for _, network in loaded}) < len(loaded):
         raise InputError(f"two of the networks {','.join(names)} have the same name; rename one file")
     cases = []

@@ -30,7 +30,7 @@ AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 BY_BOUNDS = Portfolio((Screen(), Climb(Ascent(steps=10))))
 """For rings that cost the margin next to nothing."""
 
-SEARCHING = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Windows(), Blocks()))
+SEARCHING = Portfolio((*ROUGH.stages, Climb(), Windows(), Blocks()))
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 

@@ -10,7 +10,8 @@ the pixels' box only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -75,9 +76,7 @@ class Cases:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Cases":
         """Every tensor changed in the same way."""
-        allowed, mixes, planes = (tuple(change(t) for t in part) for part in (self.allowed, self.mixes, self.planes))
-        prices, slopes, lower, upper = (change(t) for t in (self.prices, self.slopes, self.lower, self.upper))
-        return Cases(allowed, mixes, planes, prices, slopes, lower, upper)
+        return Cases.combined(change, self)
 
     def to(self, dtype: torch.dtype) -> "Cases":
         """The same in another precision."""
@@ -86,14 +85,17 @@ class Cases:
     @staticmethod
     def cat(parts: Sequence["Cases"]) -> "Cases":
         """All cases of several."""
-        allowed, mixes, planes = (
-            tuple(torch.cat(same) for same in zip(*(getattr(p, name) for p in parts), strict=True))
-            for name in ("allowed", "mixes", "planes")
-        )
-        prices, slopes, lower, upper = (
-            torch.cat([getattr(p, name) for p in parts]) for name in ("prices", "slopes", "lower", "upper")
-        )
-        return Cases(allowed, mixes, planes, prices, slopes, lower, upper)
+        return Cases.combined(lambda *same: torch.cat(same), *parts)
+
+    @staticmethod
+    def combined(change: Callable[..., Tensor], *several: "Cases") -> "Cases":
+        """Each tensor from those in the same place of several."""
+        made: dict[str, Any] = {}
+        for part in fields(Cases):
+            values = [getattr(cases, part.name) for cases in several]
+            layered = isinstance(values[0], tuple)
+            made[part.name] = tuple(change(*same) for same in zip(*values, strict=True)) if layered else change(*values)
+        return Cases(**made)
 
 
 @dataclass(frozen=True, eq=False)
