@@ -23,11 +23,13 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.run
 
+# The last line compiles the search, so that neither the demo nor several test workers do it.
 # torch comes first and by version: left to the resolver, a newer build may bring gigabytes of CUDA packages.
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -c "from aureole.verify import prepare; prepare()"
 	touch $@
 
 clean:

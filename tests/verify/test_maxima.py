@@ -1,19 +1,18 @@
 """Rows as sums of maxima: their values against the network's, and the bounds of cases against images."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from brute_cases import case
 from brute_force import least_margin
+from scipy.sparse import csr_matrix
 
 from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
-from aureole.core.graph import merge_rectified_pools
-from aureole.verify.cases import Boxes, Cases, bound
+from aureole.core.graph import Input, Linear, MaxPool, Node, Reshape, merge_rectified_pools
+from aureole.verify.cases import Cases, Findings, Maxima, climb, evaluate
 from aureole.verify.encoding import Composed, compose
-from aureole.verify.maxima import Maxima
+from aureole.verify.maxima import maxima, whole
 from nets_zoo import F64, ZOO, box_of, draw, points_in, seeded
 
 KINDS = [name for name in ZOO if name not in ("squashed", "steep")]
@@ -27,16 +26,33 @@ def composed(graph: Graph, region: Region, g: torch.Generator) -> tuple[Graph, t
 
 def drawn(row: Maxima, g: torch.Generator, count: int = 4) -> Cases:
     """Any parameters: all of them are sound."""
-    whole = Cases.whole(row)
-    some = Cases.cat([whole] * count)
+    cases = Cases(*(part.repeat(count, axis=0) for part in whole(row)))
+    parameters = torch.rand(cases.parameters.shape, generator=g).numpy()
+    n = len(row.low)
+    parameters[:, :n] = 4 * parameters[:, :n] - 2  # logits
+    parameters[:, 2 * n + len(row.bias) :] -= 0.5  # prices
+    return cases._replace(parameters=parameters)
 
-    def any_of(t: torch.Tensor) -> torch.Tensor:
-        return torch.rand(t.shape, generator=g, dtype=F64)
 
-    return replace(
-        some, mixes=tuple(4 * any_of(t) - 2 for t in some.mixes), planes=tuple(any_of(t) for t in some.planes),
-        prices=any_of(some.prices) - 0.5, slopes=any_of(some.slopes),
-    )  # fmt: skip
+SAME = ("allowed", "lower", "upper")
+"""All of a case but its parameters."""
+
+
+def findings(row: Maxima, n: int) -> Findings:
+    return Findings(np.empty(n), np.empty((n, row.pixels)), np.empty(n), np.empty(n, np.int64))
+
+
+def bounds(row: Maxima, cases: Cases, steps: int = 0) -> Findings:
+    """Bounds with the cases' own parameters, or after some steps from these."""
+    found = findings(row, len(cases.parameters))
+    climb(row, Cases(*(part.copy() for part in cases)), steps, 1.0, np.inf, False, found)
+    return found
+
+
+def values(row: Maxima, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row's values at points, and all variables' there."""
+    variables = np.empty((len(points), len(row.objective)))
+    return np.array([evaluate(row, p, v) for p, v in zip(points, variables, strict=True)]), variables
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -50,11 +66,9 @@ def test_the_sum_is_the_networks_row_and_prices(name, radius):
     felt[made.pixels.moved] = True
     prices[~felt] = 0
     images = points_in(region, 30, g)
-    points = torch.stack([made.pixels.point(image) for image in images])
+    points = np.stack([made.pixels.point(image) for image in images])
     expected = graph(images) @ weights + (images - region.center).flatten(1) @ torch.from_numpy(prices)
-    row = Maxima.of(made, prices)
-    torch.testing.assert_close(row.at(points)[0], expected, rtol=0, atol=1e-9)
-    torch.testing.assert_close(row.to(torch.float32).at(points.float())[0], expected.float(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(values(maxima(made, prices), points)[0], expected.numpy(), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -64,27 +78,27 @@ def test_bounds_lie_below_every_point_of_their_case(name, radius):
     g = seeded(100 + len(name))
     region = box_of(ZOO[name](seeded(2)), g, radius)
     _, _, made = composed(ZOO[name](seeded(2)), region, g)
-    row = Maxima.of(made, np.zeros(region.lower[0].numel()))
+    row = maxima(made, np.zeros(region.lower[0].numel()))
     cases = drawn(row, g)
-    ends = torch.rand(2, len(cases), row.pixels, generator=g, dtype=F64).mul(2).sub(1).sort(0).values
-    cases = replace(cases, lower=ends[0], upper=ends[1])
-    points = ends[0] + (ends[1] - ends[0]) * torch.rand(200, len(cases), row.pixels, generator=g, dtype=F64)
-    points[:100] = torch.where(points[:100] > (ends[0] + ends[1]) / 2, ends[1], ends[0])  # corners
-    for n in range(len(cases)):
-        values, candidates = row.at(points[:, n])
-        one = cases[n]
-        assert float(bound(row, one, Boxes.of(row, one))) <= float(values.min()) + 1e-9
-        for i, layer in enumerate(row.layers):
-            z = candidates[i].masked_fill(~layer.real, -torch.inf)
-            for unit in range(min(3, z.shape[1])):
-                for winner in range(int(layer.real[unit].sum())):
-                    inside = z[:, unit].argmax(-1) == winner
-                    allowed = one.allowed[i].clone()
-                    allowed[0, unit] = torch.arange(allowed.shape[2]) == winner
-                    decided = replace(one, allowed=(*one.allowed[:i], allowed, *one.allowed[i + 1 :]))
-                    value = float(bound(row, decided, Boxes.of(row, decided)))
-                    if bool(inside.any()):
-                        assert value <= float(values[inside].min()) + 1e-9
+    lower, upper = torch.rand(2, len(cases.lower), row.pixels, generator=g).mul(2).sub(1).sort(0).values.numpy()
+    cases = cases._replace(lower=lower, upper=upper)
+    points = lower + (upper - lower) * torch.rand(200, *lower.shape, generator=g, dtype=F64).numpy()
+    points[:100] = np.where(points[:100] > (lower + upper) / 2, upper, lower)  # corners
+    for n in range(len(lower)):
+        met, variables = values(row, points[:, n])
+        one = Cases(*(part[n : n + 1] for part in cases))
+        assert bounds(row, one).bounds[0] <= met.min() + 1e-9
+        assert bounds(row, one, steps=5).bounds[0] <= met.min() + 1e-9
+        slopes = csr_matrix((row.slopes, row.columns, row.rows), shape=(len(row.low), len(row.objective)))
+        z = variables @ slopes.T + row.constants
+        for m in range(min(3, len(row.starts) - 1)):
+            begin, end = row.starts[m], row.starts[m + 1]
+            for winner in range(begin, end):
+                inside = begin + z[:, begin:end].argmax(-1) == winner
+                allowed = one.allowed.copy()
+                allowed[0, begin:end] = np.arange(begin, end) == winner
+                if inside.any():
+                    assert bounds(row, one._replace(allowed=allowed), steps=3).bounds[0] <= met[inside].min() + 1e-9
 
 
 @pytest.mark.parametrize("first", range(0, 108, 36))
@@ -94,22 +108,71 @@ def test_bounds_lie_below_the_least_value(first):
         found, g = case(n), seeded(n)
         graph, weights, made = composed(found.graph, found.region, g)
         least = least_margin(graph, found.region, weights[None], torch.zeros(1, dtype=F64), 1)
-        row = Maxima.of(made, np.zeros(found.region.lower[0].numel()))
-        for cases in (Cases.whole(row), drawn(row, g)):
-            assert float(bound(row, cases, Boxes.of(row, cases)).max()) <= least + 1e-9, n
+        row = maxima(made, np.zeros(found.region.lower[0].numel()))
+        for cases in (whole(row), drawn(row, g)):
+            assert bounds(row, cases).bounds.max() <= least + 1e-9, n
+            assert bounds(row, cases, steps=20).bounds.max() <= least + 1e-9, n
 
 
-def test_the_gradient_at_a_shift_of_zero_is_where_the_bound_is_least():
-    g = seeded(5)
-    region = box_of(ZOO["strided"](seeded(3)), g, 0.2)
-    _, _, made = composed(ZOO["strided"](seeded(3)), region, g)
-    row = Maxima.of(made, np.zeros(region.lower[0].numel()))
-    cases = Cases.whole(row)
-    shift = torch.zeros_like(cases.lower, requires_grad=True)
-    (point,) = torch.autograd.grad(bound(row, cases, Boxes.of(row, cases), shift).sum(), shift)
-    assert float(point.abs().max()) <= 1 + 1e-9
-    with torch.no_grad():
-        here = bound(row, cases, Boxes.of(row, cases))
-        for _ in range(20):  # concave in the shift: the gradient's plane lies above
-            moved = draw(g, *shift.shape)
-            assert float(bound(row, cases, Boxes.of(row, cases), moved)) <= float(here + (moved * point).sum()) + 1e-9
+@pytest.mark.parametrize("name", KINDS)
+def test_the_climb_goes_up(name):
+    """Never below where it starts; from anywhere to about what the usual start reaches (prices begin at 0)."""
+    g = seeded(9)
+    region = box_of(ZOO[name](seeded(3)), g, 0.3)
+    _, _, made = composed(ZOO[name](seeded(3)), region, g)
+    row = maxima(made, np.zeros(region.lower[0].numel()))
+    cases = drawn(row, g, 12)
+    cases.parameters[:, len(cases.parameters[0]) - len(row.reads) :] = 0
+    before, after = bounds(row, cases).bounds, bounds(row, cases, steps=400).bounds
+    top = bounds(row, whole(row), steps=400).bounds[0]
+    assert (after >= before - 1e-12).all()
+    assert (top - after <= 0.1 * (top - before) + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_parameter_moves_uphill(name):
+    """Adam's first step has the gradient's signs; those are also seen by trying both sides of each parameter."""
+    g = seeded(11)
+    region = box_of(ZOO[name](seeded(3)), g, 0.3)
+    _, _, made = composed(ZOO[name](seeded(3)), region, g)
+    row = maxima(made, np.zeros(region.lower[0].numel()))
+    start = drawn(row, g, 1)
+    n, width = len(row.low), 2.0**-8
+    inner = slice(n, 2 * n + len(row.bias))
+    start.parameters[:, inner] = 0.25 + start.parameters[:, inner] / 2
+    step = start._replace(parameters=start.parameters.copy())
+    climb(row, step, 1, 1e-4, np.inf, False, findings(row, 1))
+    here = bounds(row, start).bounds[0]
+    checked = 0
+    for k in range(start.parameters.shape[1]):
+        tried = start._replace(parameters=start.parameters.repeat(2, axis=0))
+        tried.parameters[0, k] += width
+        tried.parameters[1, k] -= width
+        up, down = bounds(row, tried._replace(**{part: getattr(start, part).repeat(2, axis=0) for part in SAME})).bounds
+        if (up - here) * (here - down) > 1e-14:  # no kink in between
+            checked += 1
+            assert (step.parameters[0, k] - start.parameters[0, k]) * (up - down) >= 0, k
+    assert checked or not row.pixels or not start.parameters.size
+
+
+def test_impossible_cases_are_gone():
+    """A winner whose range lies below another candidate's in this part of the box."""
+    row, _ = pooled_pair()
+    only_second = whole(row)._replace(allowed=np.array([[False, True]]), lower=np.array([[0.5]], np.float32))
+    assert bounds(row, only_second).bounds[0] == np.inf
+
+
+def pooled_pair() -> tuple[Maxima, Graph]:
+    """-max(x, -x) on [-1, 1]."""
+    nodes = (
+        Node(Input(), (), (1,)),
+        Node(Linear(torch.tensor([[1.0], [-1.0]], dtype=F64), torch.zeros(2, dtype=F64)), (0,), (2,)),
+        Node(Reshape(), (1,), (1, 1, 2)),
+        Node(MaxPool((1, 2), (1, 2), (0, 0)), (2,), (1, 1, 1)),
+        Node(Reshape(), (3,), (1,)),
+        Node(Linear(-torch.ones(1, 1, dtype=F64), torch.zeros(1, dtype=F64)), (4,), (1,)),
+    )
+    region = Region(-torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
+    graph = Graph(nodes)
+    made = compose(graph, region, torch.ones(1, dtype=F64), intermediate_bounds(graph, region))
+    return maxima(made, np.zeros(1)), graph

@@ -5,13 +5,14 @@ import pytest
 import torch
 from brute_cases import case
 from brute_force import least_margin
-from test_maxima import KINDS, composed
+from test_maxima import KINDS, composed, values
 
 from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
 from aureole.core.graph import Input, Linear, Node, Relu
+from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
-from aureole.verify.maxima import Maxima
+from aureole.verify.maxima import maxima
 from aureole.verify.tree import Growth, Tree
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 
@@ -21,11 +22,11 @@ def planted(n: int) -> tuple[Maxima, float]:
     found = case(n)
     graph, weights, made = composed(found.graph, found.region, seeded(n))
     least = least_margin(graph, found.region, weights[None], torch.zeros(1, dtype=F64), 1)
-    return Maxima.of(made, np.zeros(found.region.lower[0].numel())), least
+    return maxima(made, np.zeros(found.region.lower[0].numel())), least
 
 
 def searched(row: Maxima, turns: int) -> Tree:
-    tree = Tree(row, torch.zeros(1, row.pixels, dtype=F64))
+    tree = Tree(row, np.zeros((1, row.pixels)))
     for _ in range(turns):
         tree.grow()
         if tree.done:
@@ -42,8 +43,8 @@ def test_the_floor_rises_to_the_least_value(first):
         tree = searched(row, 40)
         assert tree.floor <= least + 1e-9, n
         assert tree.ceiling >= least - 1e-9, n
-        assert float(row.at(tree.point[None])[0]) == tree.ceiling
-        assert bool((tree.point.abs() <= 1).all())
+        assert values(row, tree.point[None])[0][0] == tree.ceiling
+        assert (np.abs(tree.point) <= 1).all()
         near = 0.05 * max(1.0, abs(least))
         assert tree.floor >= least - near, n
         met += tree.ceiling <= least + near
@@ -52,17 +53,17 @@ def test_the_floor_rises_to_the_least_value(first):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
-    "growth", [Growth(), Growth(root=0, steps=0, batch=1), Growth(root=3, steps=2, batch=7, rate=2.0)]
+    "growth", [Growth(), Growth(root=0, steps=0, work=1), Growth(root=3, steps=2, work=7000, rate=2.0)]
 )
 def test_it_never_passes_a_point_and_never_falls_back(name, growth):
     g = seeded(7)
     region = box_of(ZOO[name](seeded(4)), g, 0.3)
     _, _, made = composed(ZOO[name](seeded(4)), region, g)
-    row = Maxima.of(made, np.zeros(region.lower[0].numel()))
-    points = torch.rand(500, row.pixels, generator=g, dtype=F64) * 2 - 1
-    lowest = float(row.at(points)[0].min())
+    row = maxima(made, np.zeros(region.lower[0].numel()))
+    points = (torch.rand(500, row.pixels, generator=g, dtype=F64) * 2 - 1).numpy()
+    lowest = values(row, points)[0].min()
     tree = Tree(row, points[:2], growth)
-    assert tree.floor == -torch.inf
+    assert tree.floor == -np.inf
     floor, ceiling = tree.floor, tree.ceiling
     for _ in range(6):
         tree.grow()
@@ -82,7 +83,7 @@ def test_handed_down_bounds_are_not_rounded_up():
     )
     region = Region(-torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
     row = compose(Graph(nodes), region, torch.ones(1, dtype=F64), intermediate_bounds(Graph(nodes), region))
-    tree = Tree(Maxima.of(row, np.zeros(1)), torch.full((1, 1), 0.7, dtype=F64))
+    tree = Tree(maxima(row, np.zeros(1)), np.full((1, 1), 0.7))
     for _ in range(5):
         tree.grow()
         assert tree.floor <= least
@@ -95,7 +96,7 @@ def test_a_dense_network_is_searched_to_the_end(seed):
     graph = Sketch((1, 1, 3), g).flat().linear(12).relu().linear(1).graph()
     region = Region(-torch.ones(1, 1, 1, 3, dtype=F64), torch.ones(1, 1, 1, 3, dtype=F64))
     row = compose(graph, region, torch.ones(1, dtype=F64), intermediate_bounds(graph, region))
-    tree = searched(Maxima.of(row, np.zeros(3)), 60)
+    tree = searched(maxima(row, np.zeros(3)), 60)
     lowest = float(graph(points_in(region, 20_000, g)).min())
     assert tree.floor <= lowest + 1e-9
     assert tree.ceiling - tree.floor <= 0.05 * max(1.0, abs(lowest))
@@ -117,7 +118,7 @@ def test_a_row_without_maxima_is_bounded_exactly():
     g = seeded(1)
     region = box_of(ZOO["affine"](seeded(1)), g, 0.3)
     graph, weights, made = composed(ZOO["affine"](seeded(1)), region, g)
-    tree = searched(Maxima.of(made, np.zeros(region.lower[0].numel())), 3)
+    tree = searched(maxima(made, np.zeros(region.lower[0].numel())), 3)
     least = least_margin(graph, region, weights[None], torch.zeros(1, dtype=F64), 1)
     assert tree.floor == pytest.approx(least, abs=1e-9)
     assert tree.ceiling == pytest.approx(least, abs=1e-9)

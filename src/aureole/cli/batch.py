@@ -22,6 +22,7 @@ from aureole.cli.neighborhood import Bands, Cap, Delta, Floor, Method, Objective
 from aureole.cli.output import print_json
 from aureole.cli.progress import counting
 from aureole.cli.question import BEST, Settings
+from aureole.cli.ready import ready
 from aureole.core import InputError
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.record import digest
@@ -82,6 +83,8 @@ def neighborhoods(
     known = {identity(line) for line in lines}
     left = [case for case in cases if case.identity not in known]
     prepare = Prepare(settings, data_root, out if keep else None)
+    if left:
+        ready()
     finished = _run(left, len(cases), prepare, workers, out / CASES_NAME)
     ends = {identity(line): line for line in [*lines, *finished]}
     mine = [ends[case.identity] for case in cases if case.identity in ends]

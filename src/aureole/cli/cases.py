@@ -14,6 +14,7 @@ from aureole.cli import answers, inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import Line, read_answers, read_lines, writer
 from aureole.cli.progress import counting
+from aureole.cli.ready import ready
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
 from aureole.core.files import write_bytes
 
@@ -75,6 +76,7 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     errors = [(answer["line"], str(answer["error"])) for answer in earlier if "error" in answer]
     done = len(earlier)
     load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
+    ready()
     try:
         with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
             for line in lines[done:]:

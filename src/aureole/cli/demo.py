@@ -18,6 +18,7 @@ from aureole.cli.neighborhood import answer
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.cli.question import BEST, Question, Settings
+from aureole.cli.ready import ready
 from aureole.cli.scenes import save_scene
 from aureole.core import Budget, Graph, InputError, Scene
 from aureole.core.record import read_record
@@ -43,6 +44,7 @@ def demo(
     scenes = recognised_scenes([network for network, _ in networks])
     for scene in scenes:
         save_scene(out / "scenes" / scene.name, scene)
+    ready()
     budget = Budget.seconds(timeout)
     results = run_all(networks, scenes, budget, out)
     if json:

@@ -12,6 +12,7 @@ from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
+from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Verdict
 
 _COLOURS = {verify.Standing.IN: "green", verify.Standing.OUT: "blue", verify.Standing.BOTH: "red"}
@@ -43,6 +44,7 @@ def labels(
         raise InputError(f"--k {k} does not fit {graph.classes} classes; pass 1..{graph.classes - 1}")
     pixels, graph = inputs.read_image_for(image, graph)
     region = Region.ball(pixels, radius)
+    ready()
     with progress(f"classifying {graph.classes} labels of {network.name}", seconds):
         found = verify.classify_labels(graph, region, k, budget=Budget.seconds(seconds), seed=seed)
     if json:

@@ -11,6 +11,7 @@ from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
 from aureole.cli.question import BEST, Question, Settings, check_labels, from_files, from_scene
+from aureole.cli.ready import ready
 from aureole.core import Budget, Graph, InputError
 from aureole.neighborhood import METHODS, maximize
 from aureole.nets import Network
@@ -103,6 +104,7 @@ def neighborhood(
     label = "-".join(map(str, targets))
     folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{label}-{method}"
     options.check_out(folder)
+    ready()
     with progress(f"growing rings in {network.name}", timeout) as on_progress:
         result, pictures = answer(network, graph, question, settings, Budget.seconds(timeout), folder, on_progress)
     if json:

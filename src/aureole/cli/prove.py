@@ -11,6 +11,7 @@ from aureole.cli.cases import Settings, answer_all
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
+from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
 from aureole.core.files import write_bytes
 
@@ -82,6 +83,7 @@ def prove(
     else:
         region = Region.ball(pixels, float(radius or 0.0))
 
+    ready()
     with progress(f"proving label {', '.join(map(str, target))} in {network.name}", timeout):
         answer = specs.decide(graph, pixels, region, asked, Budget.seconds(timeout), seed, portfolio)
 

@@ -14,6 +14,7 @@ from aureole.cli.neighborhood import Objective, Weights, record_answer
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.cli.question import Question, Settings, check_labels
+from aureole.cli.ready import ready
 from aureole.core import Budget, InputError
 from aureole.core.record import JSON_NAME, digest, read_record
 from aureole.data import read_scene
@@ -61,6 +62,7 @@ def layer_neighborhoods(
     question = Question.about(shown, targets, objects)
     for _, graph in loaded:
         settings[METHODS[0]].problem(graph, question)  # what does not fit is told before the work starts
+    ready()
     folders = []
     for network, graph in loaded:
         folders.append([out / f"{network.name}-{method}" for method in METHODS])

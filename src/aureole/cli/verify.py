@@ -13,6 +13,7 @@ from aureole.cli import inputs, options
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
+from aureole.cli.ready import ready
 from aureole.core import Budget, InputError
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.spec import only_compares
@@ -35,6 +36,7 @@ def verify_property(
     options.check_seed(seed)
     if witness is not None:
         options.check_file("--witness", witness)
+    ready()
     budget = Budget.seconds(timeout)
     network = read_flat_network(net)
     question = read_property(spec)

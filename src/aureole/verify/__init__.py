@@ -7,6 +7,7 @@ from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.query import Hints
 from aureole.verify.solver import SOLVERS
 from aureole.verify.together import prove_all
+from aureole.verify.tree import prepare
 from aureole.verify.vnnlib import Property, read_vnnlib
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "classify_labels",
     "decide",
     "portfolio",
+    "prepare",
     "prove",
     "prove_all",
     "read_vnnlib",

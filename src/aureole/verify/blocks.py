@@ -45,7 +45,7 @@ class Share:
     @property
     def image(self) -> Float[Tensor, "*shape"]:
         """The worst image met; pixels that the tile does not see are in the middle."""
-        return self.part.pixels.image(self.tree.point.numpy())
+        return self.part.pixels.image(self.tree.point)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Blocks(Stage):
             return -inf, ()
         images = _images(query, known)
         shares = [
-            Share(part, Tree(part.row, torch.stack([part.pixels.point(image) for image in images]), self.growth))
+            Share(part, Tree(part.row, np.stack([part.pixels.point(image) for image in images]), self.growth))
             for part in split
         ]
         with ThreadPoolExecutor(self.threads) as pool:

@@ -19,8 +19,9 @@ from torch import Tensor
 from aureole.bounds.linear import Parameters, backward, concretize
 from aureole.core import Graph
 from aureole.core.graph import Conv, Linear, MaxPool, Node, Reshape
+from aureole.verify.cases import Maxima
 from aureole.verify.encoding import Pixels, compose
-from aureole.verify.maxima import Maxima
+from aureole.verify.maxima import maxima
 from aureole.verify.query import Known, Query
 
 MOST = 4
@@ -154,6 +155,6 @@ def parts(
     floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
     floors = floors - prices @ query.region.center[0].flatten()
     return tuple(
-        Part(head.tiles[b], Maxima.of(share, prices[b].numpy()), share.pixels, float(floors[b]))
+        Part(head.tiles[b], maxima(share, prices[b].numpy()), share.pixels, float(floors[b]))
         for b, share in enumerate(shares)
     )
