@@ -1,8 +1,9 @@
 """Lower bounds of a sum of maxima in parts of its box, climbed by gradient; compiled (`compiled`).
 
 Going backward from the row, a maximum that the row wants low (coefficient a >= 0) lies above every mix of its
-candidates z_j. One that it wants high (a < 0) lies below a plane over the ranges of its z_j, or is *decided*: -max_j z_j
-is the least of the -z_j, so the cases "z_j is what counts" may be bounded one by one, without constraints between them.
+candidates z_j. One that it wants high (a < 0) lies below a plane over the ranges of its z_j, or is *decided*:
+-max_j z_j is the least of the -z_j, so the cases "z_j is what counts" may be bounded one by one, without constraints
+between them.
 
 Cells are bounded as windows are in `bounds.stem`: the pieces of the relus that cost most are tried together, in closed
 form. Where cells share pixels each takes its own copy, and prices make the copies agree.
@@ -541,7 +542,7 @@ def _clamp(p: np.ndarray) -> None:
 
 @inner
 def _given_away(row: Maxima, box: _Box, at: _Lines, values: Float[np.ndarray, "variables"], given: np.ndarray) -> None:
-    """What the bound gives away at a point whose `values` are given, by maximum and by pixel; -1 where nothing can be divided.
+    """What the bound gives away at a point, by maximum and by pixel; -1 where nothing can be divided.
 
     Of a cell: what the copies' disagreement and the relus' lines cost, laid to the pixels that they come from.
     """
