@@ -11,17 +11,23 @@ from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
 from aureole.core.graph import Input, Linear, MaxPool, Node, Reshape, merge_rectified_pools
 from aureole.verify.cases import Cases, Findings, Maxima, climb, evaluate
-from aureole.verify.encoding import Composed, compose
-from aureole.verify.maxima import maxima, whole
+from aureole.verify.encoding import compose
+from aureole.verify.maxima import Sums, whole
 from nets_zoo import F64, ZOO, box_of, draw, points_in, seeded
 
 KINDS = [name for name in ZOO if name not in ("squashed", "steep")]
 
 
-def composed(graph: Graph, region: Region, g: torch.Generator) -> tuple[Graph, torch.Tensor, Composed]:
+def summed(graph: Graph, region: Region, g: torch.Generator) -> tuple[Graph, torch.Tensor, Sums]:
+    """The network as it is asked about, a random row and the scores as sums."""
     graph = merge_rectified_pools(graph)
-    row = draw(g, graph.classes)
-    return graph, row, compose(graph, region, row, intermediate_bounds(graph, region))
+    return graph, draw(g, graph.classes), Sums.of(compose(graph, region, intermediate_bounds(graph, region)))
+
+
+def row_of(graph: Graph, region: Region, g: torch.Generator) -> Maxima:
+    """A random row."""
+    _, weights, sums = summed(graph, region, g)
+    return sums.row(weights.numpy(), np.zeros(region.lower[0].numel()))
 
 
 def drawn(row: Maxima, g: torch.Generator, count: int = 4) -> Cases:
@@ -60,7 +66,7 @@ def values(row: Maxima, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_the_sum_is_the_networks_row_and_prices(name, radius):
     g = seeded(len(name))
     region = box_of(ZOO[name](seeded(1)), g, radius)
-    graph, weights, made = composed(ZOO[name](seeded(1)), region, g)
+    graph, weights, made = summed(ZOO[name](seeded(1)), region, g)
     prices = draw(g, region.lower[0].numel()).numpy()
     felt = np.zeros(len(prices), dtype=bool)
     felt[made.pixels.moved] = True
@@ -68,7 +74,9 @@ def test_the_sum_is_the_networks_row_and_prices(name, radius):
     images = points_in(region, 30, g)
     points = np.stack([made.pixels.point(image) for image in images])
     expected = graph(images) @ weights + (images - region.center).flatten(1) @ torch.from_numpy(prices)
-    np.testing.assert_allclose(values(maxima(made, prices), points)[0], expected.numpy(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        values(made.row(weights.numpy(), prices), points)[0], expected.numpy(), rtol=0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -77,8 +85,7 @@ def test_bounds_lie_below_every_point_of_their_case(name, radius):
     """Any parameters, any part of the box; and a decided maximum counts only where its candidate is largest."""
     g = seeded(100 + len(name))
     region = box_of(ZOO[name](seeded(2)), g, radius)
-    _, _, made = composed(ZOO[name](seeded(2)), region, g)
-    row = maxima(made, np.zeros(region.lower[0].numel()))
+    row = row_of(ZOO[name](seeded(2)), region, g)
     cases = drawn(row, g)
     lower, upper = torch.rand(2, len(cases.lower), row.pixels, generator=g).mul(2).sub(1).sort(0).values.numpy()
     cases = cases._replace(lower=lower, upper=upper)
@@ -106,9 +113,9 @@ def test_bounds_lie_below_the_least_value(first):
     """Brute force over activation patterns, where sampling may miss the corner that matters."""
     for n in range(first, first + 36):
         found, g = case(n), seeded(n)
-        graph, weights, made = composed(found.graph, found.region, g)
+        graph, weights, made = summed(found.graph, found.region, g)
         least = least_margin(graph, found.region, weights[None], torch.zeros(1, dtype=F64), 1)
-        row = maxima(made, np.zeros(found.region.lower[0].numel()))
+        row = made.row(weights.numpy(), np.zeros(found.region.lower[0].numel()))
         for cases in (whole(row), drawn(row, g)):
             assert bounds(row, cases).bounds.max() <= least + 1e-9, n
             assert bounds(row, cases, steps=20).bounds.max() <= least + 1e-9, n
@@ -119,8 +126,7 @@ def test_the_climb_goes_up(name):
     """Never below where it starts; from anywhere to about what the usual start reaches (prices begin at 0)."""
     g = seeded(9)
     region = box_of(ZOO[name](seeded(3)), g, 0.3)
-    _, _, made = composed(ZOO[name](seeded(3)), region, g)
-    row = maxima(made, np.zeros(region.lower[0].numel()))
+    row = row_of(ZOO[name](seeded(3)), region, g)
     cases = drawn(row, g, 12)
     cases.parameters[:, len(cases.parameters[0]) - len(row.reads) :] = 0
     before, after = bounds(row, cases).bounds, bounds(row, cases, steps=400).bounds
@@ -134,8 +140,7 @@ def test_every_parameter_moves_uphill(name):
     """Adam's first step has the gradient's signs; those are also seen by trying both sides of each parameter."""
     g = seeded(11)
     region = box_of(ZOO[name](seeded(3)), g, 0.3)
-    _, _, made = composed(ZOO[name](seeded(3)), region, g)
-    row = maxima(made, np.zeros(region.lower[0].numel()))
+    row = row_of(ZOO[name](seeded(3)), region, g)
     start = drawn(row, g, 1)
     n, width = len(row.low), 2.0**-8
     inner = slice(n, 2 * n + len(row.bias))
@@ -174,5 +179,5 @@ def pooled_pair() -> tuple[Maxima, Graph]:
     )
     region = Region(-torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
     graph = Graph(nodes)
-    made = compose(graph, region, torch.ones(1, dtype=F64), intermediate_bounds(graph, region))
-    return maxima(made, np.zeros(1)), graph
+    made = Sums.of(compose(graph, region, intermediate_bounds(graph, region)))
+    return made.row(np.ones(1), np.zeros(1)), graph

@@ -10,7 +10,7 @@ from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concret
 from aureole.core import Graph
 from aureole.verify import tiles as tiles_module
 from aureole.verify.query import Known, Query
-from aureole.verify.tiles import MOST, Head, Part, head, parts
+from aureole.verify.tiles import MOST, Head, Part, head, parts, sums
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 
 every_net = pytest.mark.parametrize("name", NETS)
@@ -54,7 +54,8 @@ def test_the_head_is_the_networks_end(name):
     hidden = found.hidden(images)
     torch.testing.assert_close(hidden @ found.weight.T + found.bias, query.graph(images), rtol=0, atol=1e-10)
     row = draw(seeded(2), hidden.shape[1])
-    torch.testing.assert_close(found.graph(row)(images)[:, 0], hidden @ row, rtol=0, atol=1e-10)
+    for units in found.tiles:
+        torch.testing.assert_close(found.graph(units)(images), hidden[:, units], rtol=0, atol=1e-10)
     assert 1 <= len(found.tiles) <= MOST**2
     assert torch.cat(found.tiles).sort().values.tolist() == list(range(hidden.shape[1]))
     rows = found.split(row)
@@ -86,7 +87,7 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
     hidden = found.hidden(images)
     for parameters in ({}, drawn(known, g)):
         row = draw(g, hidden.shape[1])
-        split = parts(query, known, found, row, parameters)
+        split = parts(query, known, found, sums(query, known, found), row, parameters)
         together = sum(at(part, images) for part in split)  # every price is paid and given back
         torch.testing.assert_close(together, hidden @ row, rtol=0, atol=1e-9)
         for part in split:  # tiles need not agree on an image, so each lies below on its own
@@ -104,7 +105,8 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
 def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
     query, known, found = cut(name, 1)
     images = points_in(query.region, 20, seeded(20))
-    for part in parts(query, known, found, draw(seeded(21), found.weight.shape[1]), {}):
+    row = draw(seeded(21), found.weight.shape[1])
+    for part in parts(query, known, found, sums(query, known, found), row, {}):
         moved = torch.zeros(images[0].numel(), dtype=torch.bool)
         moved[torch.from_numpy(part.pixels.moved)] = True
         for image in images:

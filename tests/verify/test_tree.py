@@ -5,14 +5,14 @@ import pytest
 import torch
 from brute_cases import case
 from brute_force import least_margin
-from test_maxima import KINDS, composed, values
+from test_maxima import KINDS, row_of, summed, values
 
 from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
 from aureole.core.graph import Input, Linear, Node, Relu
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
-from aureole.verify.maxima import maxima
+from aureole.verify.maxima import Sums
 from aureole.verify.tree import Growth, Tree
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 
@@ -20,9 +20,9 @@ from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 def planted(n: int) -> tuple[Maxima, float]:
     """A tiny network's row and its least value."""
     found = case(n)
-    graph, weights, made = composed(found.graph, found.region, seeded(n))
+    graph, weights, made = summed(found.graph, found.region, seeded(n))
     least = least_margin(graph, found.region, weights[None], torch.zeros(1, dtype=F64), 1)
-    return maxima(made, np.zeros(found.region.lower[0].numel())), least
+    return made.row(weights.numpy(), np.zeros(found.region.lower[0].numel())), least
 
 
 def searched(row: Maxima, turns: int) -> Tree:
@@ -58,8 +58,7 @@ def test_the_floor_rises_to_the_least_value(first):
 def test_it_never_passes_a_point_and_never_falls_back(name, growth):
     g = seeded(7)
     region = box_of(ZOO[name](seeded(4)), g, 0.3)
-    _, _, made = composed(ZOO[name](seeded(4)), region, g)
-    row = maxima(made, np.zeros(region.lower[0].numel()))
+    row = row_of(ZOO[name](seeded(4)), region, g)
     points = (torch.rand(500, row.pixels, generator=g, dtype=F64) * 2 - 1).numpy()
     lowest = values(row, points)[0].min()
     tree = Tree(row, points[:2], growth)
@@ -82,8 +81,8 @@ def test_handed_down_bounds_are_not_rounded_up():
         Node(Linear(torch.ones(1, 2, dtype=F64), torch.zeros(1, dtype=F64)), (2,), (1,)),
     )
     region = Region(-torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
-    row = compose(Graph(nodes), region, torch.ones(1, dtype=F64), intermediate_bounds(Graph(nodes), region))
-    tree = Tree(maxima(row, np.zeros(1)), np.full((1, 1), 0.7))
+    made = Sums.of(compose(Graph(nodes), region, intermediate_bounds(Graph(nodes), region)))
+    tree = Tree(made.row(np.ones(1), np.zeros(1)), np.full((1, 1), 0.7))
     for _ in range(5):
         tree.grow()
         assert tree.floor <= least
@@ -95,8 +94,8 @@ def test_a_dense_network_is_searched_to_the_end(seed):
     g = seeded(seed)
     graph = Sketch((1, 1, 3), g).flat().linear(12).relu().linear(1).graph()
     region = Region(-torch.ones(1, 1, 1, 3, dtype=F64), torch.ones(1, 1, 1, 3, dtype=F64))
-    row = compose(graph, region, torch.ones(1, dtype=F64), intermediate_bounds(graph, region))
-    tree = searched(maxima(row, np.zeros(3)), 60)
+    made = Sums.of(compose(graph, region, intermediate_bounds(graph, region)))
+    tree = searched(made.row(np.ones(1), np.zeros(3)), 60)
     lowest = float(graph(points_in(region, 20_000, g)).min())
     assert tree.floor <= lowest + 1e-9
     assert tree.ceiling - tree.floor <= 0.05 * max(1.0, abs(lowest))
@@ -117,8 +116,8 @@ def test_a_good_point_ends_the_search_early():
 def test_a_row_without_maxima_is_bounded_exactly():
     g = seeded(1)
     region = box_of(ZOO["affine"](seeded(1)), g, 0.3)
-    graph, weights, made = composed(ZOO["affine"](seeded(1)), region, g)
-    tree = searched(maxima(made, np.zeros(region.lower[0].numel())), 3)
+    graph, weights, made = summed(ZOO["affine"](seeded(1)), region, g)
+    tree = searched(made.row(weights.numpy(), np.zeros(region.lower[0].numel())), 3)
     least = least_margin(graph, region, weights[None], torch.zeros(1, dtype=F64), 1)
     assert tree.floor == pytest.approx(least, abs=1e-9)
     assert tree.ceiling == pytest.approx(least, abs=1e-9)

@@ -27,9 +27,6 @@ ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
 
-BY_BOUNDS = Portfolio((Screen(), Climb(Ascent(steps=10))))
-"""For rings that cost the margin next to nothing."""
-
 SEARCHING = Portfolio((*ROUGH.stages, Climb(), Windows(), Blocks()))
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
@@ -39,9 +36,9 @@ class Certificate(Method):
     """Ascent from the certified uniform ball, then beyond what bounds certify; at the end single rings are grown.
 
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
-    beyond, least: how far below zero the certified margin is that is climbed to next, in units of the clean margin: at
-             first, and the least that is worth a proof
+    beyond:  by how much the certified margin that is climbed to falls each time, in units of the clean margin
     further: steps of each such climb
+    least:   between proved and refused radii others are tried until their sizes are so close
     attack:  that looks for the witnesses at the end
     share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
     """
@@ -49,8 +46,8 @@ class Certificate(Method):
     ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     beyond: float = 0.2
-    least: float = 0.02
-    further: int = 60
+    further: int = 30
+    least: float = 0.01
     share: tuple[float, float, float] = (0.5, 0.82, 0.85)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
@@ -66,9 +63,6 @@ class Certificate(Method):
                 break
             if prover.check(radii, INCOMPLETE, climbed.hints).verdict is Verdict.ROBUST:
                 break
-        for ring in self._order(problem, climbed):  # those that cost the margin next to nothing reach their caps
-            if float(climbed.prices[ring]) * problem.delta < (prover.margin_bound or 0.0):
-                grow(prover, ring, BY_BOUNDS)
         climbed = self._overreach(prover, climbed, stretching)
         for ring in self._order(problem, climbed):
             grow(prover, ring, COMPLETE)
@@ -94,19 +88,29 @@ class Certificate(Method):
             prover.check(radii, AT_ONCE, hints)
 
     def _overreach(self, prover: Prover, climbed: Climbed, budget: Budget) -> Climbed:
-        """Climb beyond what the bounds certify, by margins that branch and bound makes up for."""
-        problem, best = prover.problem, climbed
-        beyond, longer = self.beyond, True
-        while beyond >= self.least and not budget.expired:
-            further = replace(self.ascent, steps=self.further, goal=-beyond, offers=0)
-            tried = climb(problem, prover.radii, further, budget, parameters=best.hints.parameters)
+        """Climb beyond what the bounds certify, for branch and bound to prove; at the end between proof and refusal."""
+        problem, best, tried, goal = prover.problem, climbed, climbed, 0.0
+        while not budget.expired:
+            goal -= self.beyond
+            further = replace(self.ascent, steps=self.further, goal=goal, offers=0)
+            tried = climb(problem, tried.radii, further, budget, parameters=tried.hints.parameters)
             if problem.size(tried.radii) <= prover.size:
                 return best
-            if prover.check(problem.within(tried.radii), SEARCHING, tried.hints).verdict is Verdict.ROBUST:
-                best, beyond = tried, beyond * 1.5 if longer else beyond * 1.2
+            if not self._searched(prover, tried.radii, tried.hints):
+                break
+            best = tried
+        proved, refused = prover.radii, problem.within(tried.radii)
+        while not budget.expired and problem.size(refused) > (1 + self.least) * problem.size(proved):
+            radii = problem.within((proved + refused) / 2)
+            if self._searched(prover, radii, tried.hints):
+                proved, best = radii, tried
             else:
-                longer, beyond = False, beyond * 0.6
+                refused = radii
         return best
+
+    @staticmethod
+    def _searched(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints) -> bool:
+        return prover.check(prover.problem.within(radii), SEARCHING, hints).verdict is Verdict.ROBUST
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
         """The largest single radius that attack and plain bounds settle, to a few percent."""

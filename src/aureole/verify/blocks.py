@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from math import inf
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from aureole.bounds import Ascent, optimise, relax
 from aureole.bounds.linear import Parameters
 from aureole.core import Why
 from aureole.verify.encoding import inexact
+from aureole.verify.maxima import Sums
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.stages import Stage, judge
-from aureole.verify.tiles import Head, Part, head, parts
+from aureole.verify.tiles import Head, Part, head, parts, sums
 from aureole.verify.tree import Growth, Tree
 from aureole.verify.winners import settle
 
@@ -75,17 +75,20 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
-        known = self._rows(query, known, cut)
+        tiles = sums(query, known, cut)
+        if not tiles:
+            return known
+        known = self._rows(query, known, cut, tiles)
         mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
                 break
-            known = self._set(query, known, cut, rows)
+            known = self._set(query, known, cut, tiles, rows)
             if rows in known.open_mixes(query):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
 
-    def _rows(self, query: Query, known: Known, cut: Head) -> Known:
+    def _rows(self, query: Query, known: Known, cut: Head, tiles: tuple[Sums, ...]) -> Known:
         """Rows that stand in several open sets, alone: one proof closes all of them."""
         assert known.lower is not None
         images = torch.stack(_images(query, known))
@@ -96,23 +99,23 @@ class Blocks(Stage):
                 continue  # some image brings it to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             part = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
-            value, _ = self._sum(part, known, cut, query.rows[row], start, self.turns // 10)
+            value, _ = self._sum(part, known, cut, tiles, query.rows[row], start, self.turns // 10)
             known = known.raised(row, value)
             if value <= query.slack:
                 break  # those that follow are further from a proof
         return known
 
-    def _set(self, query: Query, known: Known, cut: Head, rows: tuple[int, ...]) -> Known:
+    def _set(self, query: Query, known: Known, cut: Head, tiles: tuple[Sums, ...], rows: tuple[int, ...]) -> Known:
         """Try mixing weights for one set until it is proved or none can do it."""
         assert known.mixes is not None
         mix, picked = known.mixes[rows], query.rows[list(rows)]
         weights, best = _start(known, rows, mix), mix.value
         met: list[np.ndarray] = []
         for _ in range(self.weights):
-            value, shares = self._sum(query, known, cut, weights @ picked, mix.parameters, self.turns)
+            value, shares = self._sum(query, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             known = known.mixed(rows, replace(mix, value=best))
-            if best > query.slack or query.budget.expired or not shares:
+            if best > query.slack or query.budget.expired:
                 return known
             guesses = [(share.part.units, share.image) for share in shares]
             guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
@@ -130,13 +133,18 @@ class Blocks(Stage):
         return known
 
     def _sum(
-        self, query: Query, known: Known, cut: Head, scores: Float[Tensor, "classes"], start: Parameters, turns: int
+        self,
+        query: Query,
+        known: Known,
+        cut: Head,
+        tiles: tuple[Sums, ...],
+        scores: Float[Tensor, "classes"],
+        start: Parameters,
+        turns: int,
     ) -> tuple[float, Sequence[Share]]:
         """A lower bound of a row over the scores, and its shares."""
         row, constant = scores @ cut.weight, float(scores @ cut.bias)
-        split = parts(query, known, cut, row, _slopes(query, known, scores, start))
-        if not split:
-            return -inf, ()
+        split = parts(query, known, cut, tiles, row, _slopes(query, known, scores, start))
         images = _images(query, known)
         shares = [
             Share(part, Tree(part.row, np.stack([part.pixels.point(image) for image in images]), self.growth))

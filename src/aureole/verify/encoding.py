@@ -79,12 +79,12 @@ class Maximum:
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """A row over the scores as `terms @ variables + constant`; the variables are the pixels moved, then the maxima."""
+    """A network's scores as `matrix @ variables + constants`; the variables are the pixels moved, then the maxima."""
 
     pixels: Pixels
     maxima: tuple[Maximum, ...]
-    terms: Terms
-    constant: float
+    matrix: csr_matrix
+    constants: np.ndarray
 
     @property
     def entries(self) -> int:
@@ -178,12 +178,12 @@ def encode(
     return Encoding(builder.program((depth, np.ones(1))), pixels)
 
 
-def compose(graph: Graph, region: Region, row: Float[Tensor, "classes"], bounds: Bounds) -> Composed:
-    """`row @ scores` on a region of batch 1 as pixels and maxima; the graph has no Sigmoid and no Tanh (`inexact`)."""
+def compose(graph: Graph, region: Region, bounds: Bounds) -> Composed:
+    """The scores on a region of batch 1 as pixels and maxima; the graph has no Sigmoid and no Tanh (`inexact`)."""
     builder = _Builder(bare=True)
-    scores, pixels = _network(builder, graph, region, row[None], bounds)
-    value = _Expression(csr_matrix(csr_matrix(row[None].numpy()) @ scores.matrix), row[None].numpy() @ scores.constant)
-    return Composed(pixels, tuple(builder.maxima), value.terms(0), float(value.constant[0]))
+    every = torch.eye(graph.classes, dtype=torch.float64)
+    scores, pixels = _network(builder, graph, region, every, bounds)
+    return Composed(pixels, tuple(builder.maxima), _widen(scores.matrix, len(builder.lower)), scores.constant)
 
 
 def _network(
@@ -279,26 +279,33 @@ def _maxima(
     low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
     high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
+    wanted = np.flatnonzero(wants_high | wants_low)
+    inputs = windows[:, wanted]
+    lows, best = low[inputs], low[inputs].max(0)
+    floor = np.maximum(best, 0.0) if rectify else best
+    zero = (best < 0) & rectify
+    counts = high[inputs] > floor
+    # with no candidate the maximum is the floor; else, the one that attains the floor may have no width
+    lacks = np.flatnonzero(counts.any(0) & ~zero & ~(counts & (lows >= best)).any(0))
+    counts[lows.argmax(0)[lacks], lacks] = True
+    count = counts.sum(0)
+    alone = (count == 1) & ~zero
     constant = np.zeros(windows.shape[1])
-    terms = [NOTHING] * windows.shape[1]
-    for out in np.flatnonzero(wants_high | wants_low):
-        inputs = windows[:, out]
-        best = float(low[inputs].max())
-        floor = max(best, 0.0) if rectify else best
-        zero = rectify and best < 0
-        candidates = [int(j) for j in inputs if high[j] > floor]
-        # with no candidate the maximum is the floor; else, the one that attains the floor may have no width
-        if candidates and not zero and all(low[j] < best for j in candidates):
-            candidates.append(int(inputs[low[inputs].argmax()]))
-        if not candidates:
-            constant[out] = floor
-        elif len(candidates) == 1 and not zero:
-            terms[out], constant[out] = z.terms(candidates[0]), z.constant[candidates[0]]
-        else:
-            flags = bool(wants_high[out]), bool(wants_low[out])
-            y = _maximum(builder, z, candidates, low, high, floor, zero, *flags)
-            terms[out] = np.array([y]), np.ones(1)
-    return _Expression.of(terms, constant, len(builder.lower))
+    constant[wanted[count == 0]] = floor[count == 0]
+    winners = inputs[counts.argmax(0), np.arange(len(wanted))][alone]
+    constant[wanted[alone]] = z.constant[winners]
+    several = np.flatnonzero((count > 0) & ~alone)
+    made = [
+        _maximum(
+            builder, z, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]), bool(zero[n]),
+            bool(wants_high[wanted[n]]), bool(wants_low[wanted[n]]),
+        )
+        for n in several
+    ]  # fmt: skip
+    width, outputs = len(builder.lower), windows.shape[1]
+    passed = csr_matrix((np.ones(len(winners)), (wanted[alone], winners)), shape=(outputs, z.matrix.shape[0]))
+    own = csr_matrix((np.ones(len(made)), (wanted[several], np.array(made, dtype=np.int64))), shape=(outputs, width))
+    return _Expression(csr_matrix(_widen(csr_matrix(passed @ z.matrix), width) + own), constant)
 
 
 def _maximum(

@@ -1,18 +1,20 @@
-"""A row of a network over a box as a sum of maxima of affine functions (`cases.Maxima`), and what is asked of it first.
+"""Rows over a network's scores, on a box, as sums of maxima of affine functions (`cases.Maxima`).
 
 Every relu and pool is `y = max_j z_j` with z_j affine in the pixels and in maxima before it (0 counts as one of them).
 The first relus are grouped into cells: those that read the same pixels. `cases` bounds such a sum, `tree` searches.
 """
 
 from collections.abc import Iterable, Sequence, Sized
+from dataclasses import dataclass
 from itertools import chain
 from statistics import median
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix
 
 from aureole.verify.cases import Cases, Maxima
-from aureole.verify.encoding import Composed, Maximum
+from aureole.verify.encoding import Composed, Maximum, Pixels
 
 WIDE = 2
 """Relus that read the pixels alone are in no cell if they read so many times more of them than most."""
@@ -24,46 +26,64 @@ NONE = (np.empty(0, dtype=np.int64), np.empty(0))
 """The candidate 0."""
 
 
-def maxima(row: Composed, prices: Float[np.ndarray, "all"]) -> Maxima:
-    """A row plus `prices @ (image - middle)`, one price per pixel of the image."""
-    moved = row.pixels.moved
-    depth: dict[int, int] = {}
-    for m in row.maxima:
-        depth[m.y] = 1 + max((depth.get(int(c), 0) for columns, _ in m.terms for c in columns), default=0)
-    cells = _cells([m for m in row.maxima if depth[m.y] == 1 and m.zero and len(m.terms) == 1])
-    first = list(chain(*cells.values()))
-    taken = {m.y for m in first}
-    later = sorted((m for m in row.maxima if m.y not in taken), key=lambda m: depth[m.y])
-    place = np.arange(len(moved) + len(row.maxima))
-    place[[m.y for m in [*first, *later]]] = len(moved) + np.arange(len(row.maxima))
-    objective = np.zeros(len(place))
-    objective[place[row.terms[0]]] = row.terms[1]
-    objective[: len(moved)] += (prices * row.pixels.radius)[moved]
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Rows over a network's scores as sums of the same maxima.
 
-    reads = _joined(cells, np.int64)
-    readers = np.bincount(reads, minlength=len(moved))
-    weight = np.zeros((len(first), max((len(key) for key in cells), default=0)))
-    for r, (key, m) in enumerate((key, m) for key, members in cells.items() for m in members):
-        np.add.at(weight[r], np.searchsorted(key, m.terms[0][0]), m.terms[0][1])
-    candidates = [part for m in later for part in (*m.terms, *[NONE] * m.zero)]
-    return Maxima(
-        objective,
-        row.constant,
-        relus=_starts(cells.values()),
-        inputs=_starts(cells),
-        reads=reads,
-        share=1 / readers[reads],
-        covered=readers > 0,
-        weight=weight,
-        bias=np.array([m.constants[0] for m in first], dtype=np.float64),
-        starts=_starts([[*m.terms, *[NONE] * m.zero] for m in later]),
-        rows=_starts([columns for columns, _ in candidates]),
-        columns=place[_joined((columns for columns, _ in candidates), np.int64)],
-        slopes=_joined((values for _, values in candidates), np.float64),
-        constants=_joined((np.append(m.constants, [0.0] * m.zero) for m in later), np.float64),
-        low=_joined((np.append(m.low, [0.0] * m.zero) for m in later), np.float64),
-        high=_joined((np.append(m.high, [0.0] * m.zero) for m in later), np.float64),
-    )
+    parts:     without objective
+    matrix, constants: the scores over the variables of `parts`
+    pixels:    what its pixels are
+    """
+
+    parts: Maxima
+    matrix: csr_matrix
+    constants: Float[np.ndarray, "scores"]
+    pixels: Pixels
+
+    @classmethod
+    def of(cls, scores: Composed) -> "Sums":
+        """Every score of a network, or of its part."""
+        moved = len(scores.pixels.moved)
+        depth = np.zeros(moved + len(scores.maxima), dtype=np.int64)
+        for m in scores.maxima:
+            depth[m.y] = 1 + max((depth[columns].max(initial=0) for columns, _ in m.terms), default=0)
+        cells = _cells([m for m in scores.maxima if depth[m.y] == 1 and m.zero and len(m.terms) == 1])
+        first = list(chain(*cells.values()))
+        taken = {m.y for m in first}
+        later = sorted((m for m in scores.maxima if m.y not in taken), key=lambda m: depth[m.y])
+        order = np.array([*range(moved), *(m.y for m in [*first, *later])], dtype=np.int64)
+        place = np.argsort(order)
+        reads = _joined(cells, np.int64)
+        readers = np.bincount(reads, minlength=moved)
+        weight = np.zeros((len(first), max((len(key) for key in cells), default=0)))
+        for r, (key, m) in enumerate((key, m) for key, members in cells.items() for m in members):
+            np.add.at(weight[r], np.searchsorted(key, m.terms[0][0]), m.terms[0][1])
+        candidates = [part for m in later for part in (*m.terms, *[NONE] * m.zero)]
+        parts = Maxima(
+            objective=np.zeros(len(order)),
+            constant=0.0,
+            relus=_starts(cells.values()),
+            inputs=_starts(cells),
+            reads=reads,
+            share=1 / readers[reads],
+            covered=readers > 0,
+            weight=weight,
+            bias=np.array([m.constants[0] for m in first], dtype=np.float64),
+            starts=_starts([[*m.terms, *[NONE] * m.zero] for m in later]),
+            rows=_starts([columns for columns, _ in candidates]),
+            columns=place[_joined((columns for columns, _ in candidates), np.int64)],
+            slopes=_joined((values for _, values in candidates), np.float64),
+            constants=_joined((np.append(m.constants, [0.0] * m.zero) for m in later), np.float64),
+            low=_joined((np.append(m.low, [0.0] * m.zero) for m in later), np.float64),
+            high=_joined((np.append(m.high, [0.0] * m.zero) for m in later), np.float64),
+        )
+        return cls(parts, csr_matrix(scores.matrix[:, order]), scores.constants, scores.pixels)
+
+    def row(self, weights: Float[np.ndarray, "scores"], prices: Float[np.ndarray, "all"]) -> Maxima:
+        """`weights @ scores + prices @ (image - middle)`, one price per pixel of the image."""
+        objective = weights @ self.matrix
+        objective[: self.parts.pixels] += (prices * self.pixels.radius)[self.pixels.moved]
+        return self.parts._replace(objective=objective, constant=float(weights @ self.constants))
 
 
 def whole(row: Maxima) -> Cases:
@@ -89,7 +109,7 @@ def _cells(relus: Sequence[Maximum]) -> dict[tuple[int, ...], list[Maximum]]:
     found: dict[tuple[int, ...], list[Maximum]] = {}
     for m in relus:
         if len(m.terms[0][0]) <= usual:
-            found.setdefault(tuple(sorted({int(c) for c in m.terms[0][0]})), []).append(m)
+            found.setdefault(tuple(np.unique(m.terms[0][0]).tolist()), []).append(m)
     return found
 
 

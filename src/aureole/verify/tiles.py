@@ -21,7 +21,7 @@ from aureole.core import Graph
 from aureole.core.graph import Conv, Linear, MaxPool, Node, Reshape
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import Pixels, compose
-from aureole.verify.maxima import maxima
+from aureole.verify.maxima import Sums
 from aureole.verify.query import Known, Query
 
 MOST = 4
@@ -43,9 +43,10 @@ class Head:
     bias: Float[Tensor, "classes"]
     tiles: tuple[Int[Tensor, "_"], ...]
 
-    def graph(self, row: Float[Tensor, "hidden"]) -> Graph:
-        """The network whose only score is `row @ hidden`."""
-        last = Node(Linear(row[None], row.new_zeros(1)), (len(self.body) - 1,), (1,), "row")
+    def graph(self, units: Int[Tensor, "units"]) -> Graph:
+        """The network whose scores are these hidden units."""
+        picked = torch.eye(len(self.weight[0]), dtype=torch.float64)[units]
+        last = Node(Linear(picked, picked.new_zeros(len(units))), (len(self.body) - 1,), (len(units),), "tile")
         return Graph((*self.body, last))
 
     def hidden(self, images: Float[Tensor, "images *shape"]) -> Float[Tensor, "images hidden"]:
@@ -129,25 +130,29 @@ class Part:
     floor: float
 
 
-def parts(
-    query: Query, known: Known, head: Head, row: Float[Tensor, "hidden"], parameters: Parameters
-) -> tuple[Part, ...]:
-    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree.
+def sums(query: Query, known: Known, head: Head) -> tuple[Sums, ...]:
+    """Every tile's hidden units as sums of maxima; empty where these would be too large."""
+    composed = [compose(head.graph(units), query.region, known.bounds) for units in head.tiles]
+    return () if max(part.entries for part in composed) > ENTRIES else tuple(map(Sums.of, composed))
 
-    Empty where they would be too large.
-    """
+
+def parts(
+    query: Query,
+    known: Known,
+    head: Head,
+    tiles: tuple[Sums, ...],
+    row: Float[Tensor, "hidden"],
+    parameters: Parameters,
+) -> tuple[Part, ...]:
+    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
     rows = head.split(row)[None]
     every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
     body = replace(query.graph, nodes=head.body)
     planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None)
-    one = torch.ones(1, dtype=torch.float64)
-    shares = [compose(head.graph(part), query.region, one, known.bounds) for part in rows[0]]
-    if max(share.entries for share in shares) > ENTRIES:
-        return ()
     slopes = planes[0].flatten(1)
     sees = torch.zeros_like(slopes, dtype=torch.bool)
-    for b, share in enumerate(shares):
-        sees[b, torch.from_numpy(share.pixels.moved)] = True
+    for b, tile in enumerate(tiles):
+        sees[b, torch.from_numpy(tile.pixels.moved)] = True
     shared = sees.sum(0)
     equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
     # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
@@ -155,6 +160,6 @@ def parts(
     floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
     floors = floors - prices @ query.region.center[0].flatten()
     return tuple(
-        Part(head.tiles[b], maxima(share, prices[b].numpy()), share.pixels, float(floors[b]))
-        for b, share in enumerate(shares)
+        Part(units, tile.row(row[units].numpy(), price.numpy()), tile.pixels, float(floor))
+        for units, tile, price, floor in zip(head.tiles, tiles, prices, floors, strict=True)
     )
