@@ -33,7 +33,7 @@ class JointAscent:
     offers:  how often the best radii so far are offered on the way: after half of the steps, a quarter, and so on
     """
 
-    steps: int = 160
+    steps: int = 120
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
     end: float = 0.4
     penalty: float = 3.0

@@ -27,7 +27,7 @@ ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
 
-SEARCHING = Portfolio((*ROUGH.stages, Climb(), Windows(), Blocks()))
+SEARCHING = Portfolio((*ROUGH.stages, Climb(Ascent(steps=15)), Windows(), Blocks()))
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 

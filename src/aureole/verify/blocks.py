@@ -24,6 +24,9 @@ from aureole.verify.winners import settle
 ERROR = 1e-9
 """Score units by which a tile's float64 bound is not believed (some thousand terms are added up)."""
 
+NEAR = 0.05
+"""A row alone is preferred to a mix whose bound is better by no more than this share of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Share:
@@ -115,6 +118,8 @@ class Blocks(Stage):
             value, shares = self._sum(query, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             known = known.mixed(rows, replace(mix, value=best))
+            if float(weights.max()) == 1:
+                known = known.raised(rows[int(weights.argmax())], value)
             if best > query.slack or query.budget.expired:
                 return known
             guesses = [(share.part.units, share.image) for share in shares]
@@ -167,10 +172,10 @@ def _images(query: Query, known: Known) -> list[Float[Tensor, "*shape"]]:
 
 
 def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows"]:
-    """The weights of the best linear bound: those of the mix, or one row alone."""
+    """The weights of the best linear bound, nearly: those of the mix, or one row alone, which may close other sets."""
     assert known.lower is not None
     alone = known.lower[list(rows)]
-    if float(alone.max()) >= mix.value:
+    if float(alone.max()) >= mix.value - NEAR * abs(mix.value):
         return torch.nn.functional.one_hot(alone.argmax(), len(rows)).to(alone)
     return mix.weights
 
