@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, lower_bounds, project
-from aureole.bounds.stem import PRICE, Stem, stem_bounds
 from aureole.core import Graph, Region
 
 MIX = "mix"
@@ -17,18 +16,17 @@ MIX = "mix"
 
 @dataclass(frozen=True)
 class Ascent:
-    """How long and how fast to climb: Adam steps and learning rates (slopes, logits, prices), which decay to `end`."""
+    """How long and how fast to climb: Adam steps and learning rates (slopes, logits), which decay to `end`."""
 
     steps: int = 60
     slope_rate: float = 0.15
     logit_rate: float = 0.4
-    price_rate: float = 0.25
     end: float = 0.1
 
     @property
     def rates(self) -> list[tuple[float, tuple[str, ...]]]:
         """Which parameters climb at which rate."""
-        return [(self.slope_rate, UNIT_PARAMETERS), (self.logit_rate, ("mu", MIX)), (self.price_rate, (PRICE,))]
+        return [(self.slope_rate, UNIT_PARAMETERS), (self.logit_rate, ("mu", MIX))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +47,21 @@ def optimise(
     *,
     start: Parameters | None = None,
     stop: Callable[[Float[Tensor, "batch rows"]], bool] = lambda best: False,
-    stem: Stem | None = None,
 ) -> Optimised:
     """Climb the lower bounds of rows over the scores.
 
     With a fourth axis, each row is a set of parts and what is bounded is their best mix: a lower bound of the largest
     part, since max_i m_i >= sum_i w_i m_i for weights w on the simplex. `stop(best)` ends the climb early.
-    With a stem (batch 1) the bounds are those of its windows.
     Values are those of the graph's own dtype: evaluate again in float64 before a verdict rests on them.
     """
     count = rows.shape[1]
     free = (
         {i: {n: v.clone() for n, v in p.items()} for i, p in start.items()} if start else _initial(relaxations, count)
     )
-    if stem is not None:
-        free[stem.relu] = stem.row_parameters(count) | free[stem.relu]
     logits = {MIX: rows.new_zeros(rows.shape[:3])} if rows.ndim == 4 else {}
 
     def evaluate() -> Float[Tensor, "batch rows"]:
         mixed = (logits[MIX].softmax(-1).unsqueeze(-1) * rows).sum(2) if logits else rows
-        if stem is not None:
-            return stem_bounds(graph, mixed, relaxations, free, stem)
         return lower_bounds(graph, region, mixed, relaxations, free)
 
     best, kept = ascend(evaluate, _flat(free) | logits, ascent, stop)

@@ -19,7 +19,7 @@ from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
 from aureole.verify.blocks import Blocks
-from aureole.verify.stages import Break, Climb, Screen, Windows
+from aureole.verify.stages import Break, Climb, Ranges, Screen
 
 ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 """For the climb's start, which only has to be certified: a hundredth of the time that `INCOMPLETE` may take."""
@@ -27,7 +27,7 @@ ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
 
-SEARCHING = Portfolio((*ROUGH.stages, Climb(Ascent(steps=15)), Windows(), Blocks()))
+SEARCHING = Portfolio((*ROUGH.stages, Climb(Ascent(steps=15)), Ranges(), Blocks()))
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 

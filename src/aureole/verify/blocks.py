@@ -71,7 +71,7 @@ class Blocks(Stage):
     share: float = 0.2
     weights: int = 4
     threads: int = 2
-    most: int = 16
+    most: int = 64
     name: str = "blocks"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102

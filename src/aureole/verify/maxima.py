@@ -120,3 +120,54 @@ def _starts(groups: Iterable[Sized]) -> Int[np.ndarray, "_"]:
 
 def _joined(parts: Iterable[Sequence[int] | np.ndarray], kind: type) -> np.ndarray:
     return np.concatenate([np.empty(0, kind), *parts]).astype(kind)
+
+
+def part(row: Maxima) -> Maxima:
+    """The same sum without the variables that it does not depend on."""
+    pixels, relus, maxima = row.pixels, len(row.bias), len(row.starts) - 1
+    needed = row.objective != 0
+    for m in range(maxima - 1, -1, -1):
+        if needed[pixels + relus + m]:
+            needed[row.columns[row.rows[row.starts[m]] : row.rows[row.starts[m + 1]]]] = True
+    alive = np.flatnonzero(needed[pixels : pixels + relus])
+    cell_of = np.repeat(np.arange(len(row.relus) - 1), np.diff(row.relus))[alive]
+    cells = np.unique(cell_of)
+    inputs = _spans(row.inputs, cells)
+    needed[row.reads[inputs]] = True
+    kept = np.flatnonzero(needed)
+    place = np.cumsum(needed) - 1
+    later = kept[kept >= pixels + relus] - pixels - relus
+    candidates = _spans(row.starts, later)
+    entries = _spans(row.rows, candidates)
+    reads = place[row.reads[inputs]]
+    moved = int(needed[:pixels].sum())
+    readers = np.bincount(reads, minlength=moved)
+    return Maxima(
+        objective=row.objective[kept],
+        constant=row.constant,
+        relus=np.append(0, np.cumsum(np.bincount(cell_of, minlength=len(row.relus))[cells])),
+        inputs=_ends(row.inputs, cells),
+        reads=reads,
+        share=1 / readers[reads],
+        covered=readers > 0,
+        weight=row.weight[alive],
+        bias=row.bias[alive],
+        starts=_ends(row.starts, later),
+        rows=_ends(row.rows, candidates),
+        columns=place[row.columns[entries]],
+        slopes=row.slopes[entries],
+        constants=row.constants[candidates],
+        low=row.low[candidates],
+        high=row.high[candidates],
+    )
+
+
+def _spans(starts: Int[np.ndarray, "_"], groups: Int[np.ndarray, "groups"]) -> Int[np.ndarray, "_"]:
+    """The positions of all members of some groups."""
+    lengths = starts[groups + 1] - starts[groups]
+    first = np.repeat(starts[groups] - np.append(0, np.cumsum(lengths))[:-1], lengths)
+    return first + np.arange(lengths.sum())
+
+
+def _ends(starts: Int[np.ndarray, "_"], groups: Int[np.ndarray, "groups"]) -> Int[np.ndarray, "_"]:
+    return np.append(0, np.cumsum(starts[groups + 1] - starts[groups]))

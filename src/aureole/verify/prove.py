@@ -11,7 +11,7 @@ from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.query import Hints, Known, Query
 from aureole.verify.split import Split
-from aureole.verify.stages import Break, Climb, Milp, Screen, Stage, Windows
+from aureole.verify.stages import Break, Climb, Milp, Ranges, Screen, Stage
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Portfolio:
 
 
 COMPLETE = Portfolio(
-    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Windows(), Choose(), Split(), Blocks(), Milp())
+    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Ranges(), Choose(), Split(), Blocks(), Milp())
 )
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""

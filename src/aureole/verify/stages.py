@@ -16,12 +16,11 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import Parameters, lower_planes
-from aureole.bounds.stem import PRICE, Stem, stem_bounds, stem_position
-from aureole.bounds.tighten import Tightening, tighten
 from aureole.core import Why
 from aureole.core.graph import Relu
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
+from aureole.verify.ranges import Reaching, reach
 from aureole.verify.solver import Status, solver
 
 
@@ -97,14 +96,10 @@ def _mixes(
 
 @dataclass(frozen=True)
 class Climb(Stage):
-    """Optimised bounds: first of each row left, then of every set of rows that could fail together.
-
-    choices: how many relus per window of the stem have their pieces chosen (`bounds.stem`); 0 for plain bounds
-    """
+    """Optimised bounds: first of each row left, then of every set of rows that could fail together."""
 
     ascent: Ascent = field(default_factory=lambda: Ascent(steps=40))
     most_sets: int = 64
-    choices: int = 0
     name: str = "bounds"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -167,7 +162,6 @@ class Climb(Stage):
             query.fast, region, rows[None].to(single), relaxations, self.ascent,
             start=start and {i: {name: v.to(single) for name, v in named.items()} for i, named in start.items()},
             stop=lambda best: query.budget.expired or stop(best),
-            stem=Stem.of(query.fast, region, relaxations, self.choices),
         )  # fmt: skip
         parameters = {
             i: {name: value.to(torch.float64) for name, value in named.items()} for i, named in found.parameters.items()
@@ -177,12 +171,7 @@ class Climb(Stage):
             weights = found.weights[0].to(torch.float64)
             weights = weights / weights.sum(-1, keepdim=True)
             rows = weights.unsqueeze(-1).mul(rows).sum(1)
-        stem = Stem.of(query.graph, query.region, known.relaxations, self.choices)
-        if stem is None:
-            values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
-        else:
-            values = stem_bounds(query.graph, rows[None], known.relaxations, parameters, stem)[0]
-            parameters[stem.relu].pop(PRICE, None)  # other bounds know no prices
+        values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
         short = (values <= query.slack).nonzero().squeeze(1)
         if len(short):
             chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
@@ -202,11 +191,10 @@ def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
 
 
 @dataclass(frozen=True)
-class Windows(Stage):
-    """Inner bounds climbed through the windows of the first convolution, and then the rows' and sets' bounds with them.
+class Ranges(Stage):
+    """Inner bounds by branch and bound (`ranges`), and then the rows' and sets' bounds with them.
 
-    Nothing happens where the network does not begin with a convolution and relus, or has no other relus: pools alone
-    gain next to nothing, and `Blocks` bounds such networks better.
+    Nothing happens where no relus follow the first ones: pools alone gain next to nothing.
 
     least: relus that may switch; with fewer the MILP is faster
     share: of the time that is left, for the inner bounds; large networks would take all of it
@@ -214,9 +202,9 @@ class Windows(Stage):
 
     least: int = 300
     share: float = 0.6
-    tightening: Tightening = field(default_factory=Tightening)
-    climb: Climb = field(default_factory=lambda: Climb(choices=3))
-    name: str = "windows"
+    reaching: Reaching = field(default_factory=Reaching)
+    climb: Climb = field(default_factory=lambda: Climb(Ascent(steps=20)))
+    name: str = "ranges"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         if not self.worthwhile(query, known):
@@ -228,13 +216,12 @@ class Windows(Stage):
         """Whether the network is of the kind and large enough."""
         relus = [node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)]
         switching = sum(int(known.bounds[i].unstable.sum()) for i in relus)
-        return stem_position(query.graph) is not None and len(relus) > 1 and switching >= self.least
+        return len(relus) > 1 and switching >= self.least and not inexact(query.graph)
 
     def tightened(self, query: Query, known: Known) -> Known:
         """The same with tighter inner bounds."""
         budget = query.budget.at_most(self.share * query.budget.remaining)
-        bounds = tighten(query.graph, query.region, known.bounds, self.tightening, lambda: budget.expired)
-        bounds = intermediate_bounds(query.graph, query.region, bounds)
+        bounds = reach(query.graph, query.region, known.bounds, self.reaching, lambda: budget.expired)
         return replace(known, bounds=bounds, relaxations=relax(query.graph, bounds))
 
 

@@ -18,7 +18,7 @@ from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
 from aureole.verify.query import Known, Mix, Query
-from aureole.verify.stages import Climb, Screen, Stage, Windows
+from aureole.verify.stages import Climb, Ranges, Screen, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Work:
             self._screen(stage)
         elif isinstance(stage, Climb):
             self._climb(stage)
-        elif isinstance(stage, Windows):
+        elif isinstance(stage, Ranges):
             if stage.worthwhile(self.questions.whole, self.whole):
                 self.whole = stage.tightened(self.questions.whole, self.whole)
                 self._climb(replace(stage.climb, name=stage.name))

@@ -1,0 +1,146 @@
+"""Inner ranges hold every value; their stage proves what plain bounds leave open, never more than is true."""
+
+import numpy as np
+import pytest
+import torch
+from test_maxima import KINDS, row_of, values
+
+from aureole.bounds import Ascent, intermediate_bounds
+from aureole.core import Graph, Region, TopK, Verdict
+from aureole.core.graph import Relu
+from aureole.verify import classify_labels, prove, prove_all
+from aureole.verify.cases import Maxima
+from aureole.verify.maxima import part
+from aureole.verify.prove import Portfolio
+from aureole.verify.ranges import Reaching, reach
+from aureole.verify.stages import Climb, Ranges, Screen
+from aureole.verify.tree import Growth
+from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
+
+PLAIN = Portfolio((Screen(), Climb()))
+MORE = Portfolio((Screen(), Climb(), Ranges(least=0)))
+
+
+def net(seed: int) -> Graph:
+    s = Sketch((1, 12, 12), seeded(seed)).conv(4, 4, stride=(2, 2), padding=(1, 1)).relu()
+    s.conv(6, 3, stride=(2, 2), padding=(1, 1)).relu().conv(6, 3, padding=(1, 1)).relu()
+    return s.flat().linear(5).graph()
+
+
+def box(seed: int) -> Region:
+    image = torch.rand((1, 12, 12), generator=seeded(seed), dtype=F64)
+    return Region.ball(image * (image > 0.5), 0.1)
+
+
+def question(seed: int, k: int) -> tuple[Graph, Region, TopK]:
+    """About the label that is k-th at the box's middle."""
+    graph, region = net(seed), box(seed)
+    return graph, region, TopK(int(graph(region.center)[0].topk(k).indices[-1]), k)
+
+
+def lifted(seed: int, k: int, part: float) -> tuple[Graph, Region, TopK] | None:
+    """With the bias put between what plain bounds and ranges prove of the margin; None where they hardly differ."""
+    graph, region, spec = question(seed, k)
+    bounds = [prove(graph, region, spec, method).margin_bound for method in (PLAIN, MORE)]
+    assert bounds[0] is not None and bounds[1] is not None and bounds[1] >= bounds[0] - 1e-9
+    if bounds[1] - bounds[0] < 1e-3:
+        return None
+    graph.nodes[-1].op.bias[spec.target] -= bounds[0] + part * (bounds[1] - bounds[0])
+    return graph, region, spec
+
+
+def test_it_proves_what_plain_bounds_leave_open():
+    proved = 0
+    for seed, k in ((s, k) for s in range(4) for k in (1, 2)):
+        found = lifted(seed, k, 0.5)
+        if found is None:
+            continue
+        graph, region, spec = found
+        assert prove(graph, region, spec, PLAIN).verdict is Verdict.UNKNOWN
+        answer = prove(graph, region, spec, MORE)
+        margins = spec.margin(graph(points_in(region, 300, seeded(seed))))
+        assert answer.verdict is Verdict.ROBUST
+        assert answer.margin_bound is not None and 0 < answer.margin_bound <= float(margins.min())
+        proved += 1
+    assert proved > 4
+
+
+def test_many_questions_share_the_inner_bounds():
+    found = lifted(0, 1, 0.5)
+    assert found is not None
+    graph, region, spec = found
+    assert prove_all(graph, region, [spec, TopK(spec.target, 2)], PLAIN).verdict is Verdict.UNKNOWN
+    assert prove_all(graph, region, [spec, TopK(spec.target, 2)], MORE).verdict is Verdict.ROBUST
+    plain, more = (classify_labels(graph, region, 2, method) for method in (PLAIN, MORE))
+    assert more.settled >= plain.settled
+
+
+def test_sets_keep_the_bounds_they_had():
+    """A second climb that does nothing leaves the margin's bound where it was."""
+    idle = Ranges(least=0, reaching=Reaching(Growth(root=0, work=1), cases=1), climb=Climb(Ascent(steps=0)))
+    for seed in range(4):
+        graph, region, spec = question(seed, 2)
+        once, twice = (prove(graph, region, spec, Portfolio((Screen(), Climb(), *more))) for more in ((), (idle,)))
+        assert once.margin_bound is not None and twice.margin_bound is not None
+        assert twice.margin_bound >= once.margin_bound - 1e-12
+
+
+def test_other_networks_are_left_alone():
+    graph = Sketch((1, 6, 6), seeded(0)).conv(3, 2).pool(2).flat().linear(4).relu().linear(3).graph()
+    region = Region.ball(torch.rand((1, 6, 6), generator=seeded(0), dtype=F64), 0.3)
+    answers = [prove(graph, region, TopK(0, 1), method) for method in (PLAIN, MORE)]
+    assert answers[0].margin_bound == answers[1].margin_bound
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cases", [1, 30])
+def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases):
+    graph, region = net(seed), box(seed)
+    plain = intermediate_bounds(graph, region)
+    found = reach(graph, region, plain, Reaching(cases=cases))
+    values = graph.values(points_in(region, 2000, seeded(seed)))
+    layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu)]
+    for i, interval in found.items():
+        assert bool((values[i] >= interval.lower - 1e-9).all() and (values[i] <= interval.upper + 1e-9).all())
+        assert bool((interval.lower >= plain[i].lower).all() and (interval.upper <= plain[i].upper).all())
+    for z in layers[1:]:
+        assert float((found[z].upper - found[z].lower).sum()) < float((plain[z].upper - plain[z].lower).sum())
+
+
+def test_an_end_at_once_keeps_the_bounds():
+    graph, region = net(0), box(0)
+    plain = intermediate_bounds(graph, region)
+    assert reach(graph, region, plain, stop=lambda: True) == plain
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_part_of_a_sum_is_the_same_sum(name):
+    """At the pixels it keeps; the others do not matter."""
+    g = seeded(6)
+    region = box_of(ZOO[name](seeded(2)), g, 0.3)
+    whole = row_of(ZOO[name](seeded(2)), region, g)
+    keep = whole.objective * (np.arange(len(whole.objective)) % 3 == 0)  # a few of its terms
+    sparse = whole._replace(objective=keep)
+    kept, pixels = part(sparse), np.flatnonzero(needed_pixels(sparse))
+    assert kept.pixels == len(pixels)
+    points = (torch.rand(20, whole.pixels, generator=g, dtype=F64) * 2 - 1).numpy()
+    np.testing.assert_allclose(values(kept, np.ascontiguousarray(points[:, pixels]))[0], values(sparse, points)[0])
+
+
+def needed_pixels(row: Maxima) -> np.ndarray:
+    """The pixels of the terms, and of all that these depend on, term by term."""
+    found, pixels = np.zeros(len(row.objective), dtype=bool), row.pixels
+    open_ones = list(np.flatnonzero(row.objective))
+    while open_ones:
+        v = int(open_ones.pop())
+        if found[v]:
+            continue
+        found[v] = True
+        if v >= pixels + len(row.bias):
+            m = v - pixels - len(row.bias)
+            for j in range(row.starts[m], row.starts[m + 1]):
+                open_ones += list(row.columns[row.rows[j] : row.rows[j + 1]])
+        elif v >= pixels:
+            c = int(np.searchsorted(row.relus, v - pixels, side="right")) - 1
+            open_ones += list(row.reads[row.inputs[c] : row.inputs[c + 1]])
+    return found[:pixels]
