@@ -10,10 +10,10 @@ from test_maxima import KINDS, row_of, summed, values
 from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
 from aureole.core.graph import Input, Linear, Node, Relu
-from aureole.verify.cases import Maxima
+from aureole.verify.cases import Maxima, climb, evaluate
 from aureole.verify.encoding import compose
 from aureole.verify.maxima import Sums
-from aureole.verify.tree import Growth, Tree
+from aureole.verify.tree import Growth, Tree, prepare
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 
 
@@ -121,6 +121,14 @@ def test_a_row_without_maxima_is_bounded_exactly():
     least = least_margin(graph, region, weights[None], torch.zeros(1, dtype=F64), 1)
     assert tree.floor == pytest.approx(least, abs=1e-9)
     assert tree.ceiling == pytest.approx(least, abs=1e-9)
+
+
+def test_preparing_compiles_what_a_search_needs():
+    """One compilation for all rows: another type somewhere would cost every process a second one."""
+    prepare()
+    row, _ = planted(20)
+    searched(row, 5)
+    assert [len(made.signatures) for made in (climb, evaluate)] == [1, 1]
 
 
 def test_the_same_search_twice_is_the_same():

@@ -5,7 +5,8 @@ candidates z_j. One that it wants high (a < 0) lies below a plane over the range
 -max_j z_j is the least of the -z_j, so the cases "z_j is what counts" may be bounded one by one, without constraints
 between them.
 
-Of a cell's relus that the row wants high, the pieces of those that cost most are tried together, in closed form. Where cells share pixels each takes its own copy, and prices make the copies agree.
+Of a cell's relus that the row wants high, the pieces of those that cost most are tried together, in closed
+form. Where cells share pixels each takes its own copy, and prices make the copies agree.
 
 The value is concave in what each maximum's plane and mix contribute; its gradient comes from one pass up, which
 carries the pixels at which the bound is least.
