@@ -101,7 +101,7 @@ class Tree:
         for n in range(count):
             value = max(float(found.bounds[n]), inherited)
             if value < self.ceiling:
-                case = Cases(*(part[n : n + 1] for part in cases))
+                case = Cases(*(part[n : n + 1].copy() for part in cases))  # the others may soon be gone
                 heapq.heappush(self._heap, (value, self.count + n, Leaf(case, int(found.divided[n]))))
         self.count += count
         return float(count * (steps + 1) * self._cost)
