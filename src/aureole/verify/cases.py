@@ -147,6 +147,7 @@ class _Lines(NamedTuple):
     slope, exact: of the relus' lines, and whether these are pieces
     shares, lines: the inputs' coefficients without and with the relus' lines
     least:   of each cell
+    taken:   of each pixel's coefficient by prices
     """
 
     above: np.ndarray
@@ -316,14 +317,7 @@ def _ranged(row: Maxima, box: _Box, first: int, low: np.ndarray, high: np.ndarra
 def _bound(row: Maxima, box: _Box, p: Float[np.ndarray, "parameters"], to: _Lines) -> float:
     """The bound with parameters p."""
     above, weights, starts, rows, columns, slopes = to.above, to.weights, row.starts, row.rows, row.columns, row.slopes
-    reads, share, covered, constants, shares, taken = (
-        row.reads,
-        row.share,
-        row.covered,
-        row.constants,
-        to.shares,
-        to.taken,
-    )
+    reads, covered, constants, shares, taken = row.reads, row.covered, row.constants, to.shares, to.taken
     pixels, relus, candidates = len(covered), len(row.bias), len(constants)
     _copy(row.objective, above)
     total = row.constant
@@ -348,7 +342,7 @@ def _bound(row: Maxima, box: _Box, p: Float[np.ndarray, "parameters"], to: _Line
     for i in range(len(prices)):
         taken[reads[i]] += prices[i]
     for i in range(len(prices)):
-        shares[i] = (above[reads[i]] - taken[reads[i]]) * share[i] + prices[i]
+        shares[i] = (above[reads[i]] - taken[reads[i]]) * row.share[i] + prices[i]
     total += _cells(row, box, p[2 * candidates :], to)
     for v in range(pixels):
         if not covered[v]:
