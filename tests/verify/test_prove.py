@@ -11,7 +11,7 @@ from aureole.verify import stages as stages_module
 from aureole.verify.blocks import Blocks
 from aureole.verify.solver import Outcome, Status
 from aureole.verify.split import Split
-from aureole.verify.stages import Break, Milp, Screen, Windows
+from aureole.verify.stages import Break, Milp, Ranges, Screen
 from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
 from provers import DECIDES, MILP, PORTFOLIOS, complaint
 
@@ -321,7 +321,7 @@ def test_the_scale_of_the_scores_changes_no_verdict(name, factor):
 
 
 def test_incomplete_is_complete_without_its_searches():
-    searches = Windows | Split | Blocks | Milp
+    searches = Ranges | Split | Blocks | Milp
     assert tuple(stage for stage in COMPLETE.stages if not isinstance(stage, searches)) == INCOMPLETE.stages
     assert isinstance(COMPLETE.stages[-1], Milp)
 
