@@ -24,9 +24,10 @@ def summed(graph: Graph, region: Region, g: torch.Generator) -> tuple[Graph, tor
     return graph, draw(g, graph.classes), Sums.of(compose(graph, region, intermediate_bounds(graph, region)))
 
 
-def row_of(graph: Graph, region: Region, g: torch.Generator) -> Maxima:
-    """A random row."""
-    _, weights, sums = summed(graph, region, g)
+def row_of(name: str, seed: int, g: torch.Generator, radius: float = 0.3) -> Maxima:
+    """A random row of a network from the zoo, on a random box."""
+    region = box_of(ZOO[name](seeded(seed)), g, radius)
+    _, weights, sums = summed(ZOO[name](seeded(seed)), region, g)
     return sums.row(weights.numpy(), np.zeros(region.lower[0].numel()))
 
 
@@ -84,8 +85,7 @@ def test_the_sum_is_the_networks_row_and_prices(name, radius):
 def test_bounds_lie_below_every_point_of_their_case(name, radius):
     """Any parameters, any part of the box; and a decided maximum counts only where its candidate is largest."""
     g = seeded(100 + len(name))
-    region = box_of(ZOO[name](seeded(2)), g, radius)
-    row = row_of(ZOO[name](seeded(2)), region, g)
+    row = row_of(name, 2, g, radius)
     cases = drawn(row, g)
     lower, upper = torch.rand(2, len(cases.lower), row.pixels, generator=g).mul(2).sub(1).sort(0).values.numpy()
     cases = cases._replace(lower=lower, upper=upper)
@@ -125,8 +125,7 @@ def test_bounds_lie_below_the_least_value(first):
 def test_the_climb_goes_up(name):
     """Never below where it starts; from anywhere to about what the usual start reaches (prices begin at 0)."""
     g = seeded(9)
-    region = box_of(ZOO[name](seeded(3)), g, 0.3)
-    row = row_of(ZOO[name](seeded(3)), region, g)
+    row = row_of(name, 3, g)
     cases = drawn(row, g, 12)
     cases.parameters[:, len(cases.parameters[0]) - len(row.reads) :] = 0
     before, after = bounds(row, cases).bounds, bounds(row, cases, steps=400).bounds
@@ -139,8 +138,7 @@ def test_the_climb_goes_up(name):
 def test_every_parameter_moves_uphill(name):
     """Adam's first step has the gradient's signs; those are also seen by trying both sides of each parameter."""
     g = seeded(11)
-    region = box_of(ZOO[name](seeded(3)), g, 0.3)
-    row = row_of(ZOO[name](seeded(3)), region, g)
+    row = row_of(name, 3, g)
     start = drawn(row, g, 1)
     n, width = len(row.low), 2.0**-8
     inner = slice(n, 2 * n + len(row.bias))

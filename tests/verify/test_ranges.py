@@ -15,7 +15,7 @@ from aureole.verify.prove import Portfolio
 from aureole.verify.ranges import Reaching, reach
 from aureole.verify.stages import Climb, Ranges, Screen
 from aureole.verify.tree import Growth
-from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
+from nets_zoo import F64, Sketch, points_in, seeded
 
 PLAIN = Portfolio((Screen(), Climb()))
 MORE = Portfolio((Screen(), Climb(), Ranges(least=0)))
@@ -117,8 +117,7 @@ def test_an_end_at_once_keeps_the_bounds():
 def test_a_part_of_a_sum_is_the_same_sum(name):
     """At the pixels it keeps; the others do not matter."""
     g = seeded(6)
-    region = box_of(ZOO[name](seeded(2)), g, 0.3)
-    whole = row_of(ZOO[name](seeded(2)), region, g)
+    whole = row_of(name, 2, g)
     keep = whole.objective * (np.arange(len(whole.objective)) % 3 == 0)  # a few of its terms
     sparse = whole._replace(objective=keep)
     kept, pixels = part(sparse), np.flatnonzero(needed_pixels(sparse))

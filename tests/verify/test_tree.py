@@ -57,8 +57,7 @@ def test_the_floor_rises_to_the_least_value(first):
 )
 def test_it_never_passes_a_point_and_never_falls_back(name, growth):
     g = seeded(7)
-    region = box_of(ZOO[name](seeded(4)), g, 0.3)
-    row = row_of(ZOO[name](seeded(4)), region, g)
+    row = row_of(name, 4, g)
     points = (torch.rand(500, row.pixels, generator=g, dtype=F64) * 2 - 1).numpy()
     lowest = values(row, points)[0].min()
     tree = Tree(row, points[:2], growth)

@@ -143,12 +143,10 @@ def patch_bounds(
     first: Patch,
     relaxations: Relaxations,
     shortcut: Callable[[int, Patch], Tensor | None] = lambda i, patch: None,
-    parameters: dict[int, dict[str, Tensor]] | None = None,
 ) -> Float[Tensor, "sides neurons"]:
     """Lower bounds of patches over node `start`, which must be local (`is_local`).
 
-    shortcut:   bounds of patches over a node by other means, asked where the way down is a single node; None passes
-    parameters: free parameters by node; the defaults of those that are missing are put in
+    shortcut: bounds of patches over a node by other means, asked where the way down is a single node; None passes
     """
     pending = {start: first}
     constant = region.lower.new_zeros(first.coef.shape[:2])
@@ -163,9 +161,7 @@ def patch_bounds(
                 patch = _inside(patch, node.shape)
                 patch, shift = affine.conv_patch(node.op, patch)
             else:
-                if parameters is not None and i not in parameters:
-                    parameters[i] = relaxations[i].patch_parameters(patch)
-                patch, shift = relaxations[i].patch(patch, None if parameters is None else parameters[i])
+                patch, shift = relaxations[i].patch(patch)
             constant = constant + shift
         for j in node.inputs:
             pending[j] = pending[j].merge(patch) if j in pending else patch

@@ -76,7 +76,8 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     errors = [(answer["line"], str(answer["error"])) for answer in earlier if "error" in answer]
     done = len(earlier)
     load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
-    ready()
+    if done < len(lines):
+        ready()
     try:
         with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
             for line in lines[done:]:

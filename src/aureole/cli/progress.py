@@ -31,14 +31,20 @@ class _ElapsedBar(ProgressColumn):
         return ProgressBar(total=task.total, completed=task.elapsed or 0.0, width=30)
 
 
+def terminal() -> Console | None:
+    """Standard error, if people read it."""
+    console = Console(stderr=True)
+    return console if console.is_terminal and sys.stderr.isatty() else None
+
+
 @contextmanager
 def progress(text: str, timeout: float, patience: float = _PATIENCE) -> Iterator[OnProgress]:
     """Show `text`, the time gone and the best size so far while the block runs; yields the callback for sizes.
 
     Silent when standard error is no terminal.
     """
-    console = Console(stderr=True)
-    if not (console.is_terminal and sys.stderr.isatty()):
+    console = terminal()
+    if console is None:
         yield lambda seconds, size: None
         return
     bar = Progress(
@@ -68,8 +74,8 @@ def counting(text: str, total: int, done: int) -> Iterator[Callable[..., None]]:
 
     Silent when standard error is no terminal.
     """
-    console = Console(stderr=True)
-    if not (console.is_terminal and sys.stderr.isatty()):
+    console = terminal()
+    if console is None:
         yield lambda name="": None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -62,13 +62,13 @@ def layer_neighborhoods(
     question = Question.about(shown, targets, objects)
     for _, graph in loaded:
         settings[METHODS[0]].problem(graph, question)  # what does not fit is told before the work starts
-    ready()
     folders = []
     for network, graph in loaded:
         folders.append([out / f"{network.name}-{method}" for method in METHODS])
         for method, folder in zip(METHODS, folders[-1], strict=True):
             if _is_there(folder, network, question, settings[method]):
                 continue
+            ready()
             with progress(f"{network.name}, {method}", seconds) as on_progress:
                 budget = Budget.seconds(seconds)
                 result = record_answer(network, graph, question, settings[method], budget, folder, on_progress)

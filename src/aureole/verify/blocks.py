@@ -18,11 +18,8 @@ from aureole.verify.maxima import Sums
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.stages import Stage, judge
 from aureole.verify.tiles import Head, Part, head, parts, sums
-from aureole.verify.tree import Growth, Tree
+from aureole.verify.tree import ERROR, Growth, Tree
 from aureole.verify.winners import settle
-
-ERROR = 1e-9
-"""Score units by which a tile's float64 bound is not believed (some thousand terms are added up)."""
 
 NEAR = 0.05
 """A row alone is preferred to a mix whose bound is better by no more than this share of it."""

@@ -165,7 +165,7 @@ def part(row: Maxima) -> Maxima:
 def _spans(starts: Int[np.ndarray, "_"], groups: Int[np.ndarray, "groups"]) -> Int[np.ndarray, "_"]:
     """The positions of all members of some groups."""
     lengths = starts[groups + 1] - starts[groups]
-    first = np.repeat(starts[groups] - np.append(0, np.cumsum(lengths))[:-1], lengths)
+    first = np.repeat(starts[groups] - _ends(starts, groups)[:-1], lengths)
     return first + np.arange(lengths.sum())
 
 

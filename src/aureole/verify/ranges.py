@@ -18,10 +18,7 @@ from aureole.core.graph import Linear, Node, Relu, Reshape
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
 from aureole.verify.maxima import Sums, part
-from aureole.verify.tree import Growth, Tree
-
-ERROR = 1e-9
-"""By so much are the ranges widened, for rounding."""
+from aureole.verify.tree import ERROR, Growth, Tree
 
 
 @dataclass(frozen=True)

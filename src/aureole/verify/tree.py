@@ -16,6 +16,9 @@ from jaxtyping import Float
 from aureole.verify.cases import AGAIN, FINISHED, Cases, Findings, Maxima, climb, evaluate
 from aureole.verify.maxima import whole
 
+ERROR = 1e-9
+"""Score units by which a tree's floor is not believed (some thousand terms are added up in float64)."""
+
 
 @dataclass(frozen=True)
 class Growth:

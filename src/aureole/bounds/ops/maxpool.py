@@ -135,13 +135,7 @@ class PoolRelaxation:
         windows = (flat - negative).unsqueeze(-2) * low + negative.unsqueeze(-2) * high
         return from_windows(windows, self.op, *self.below[1:]), (negative * constant).sum((-1, -2))
 
-    def patch_parameters(self, patch: Patch) -> dict[str, Tensor]:
-        """None: on patches the defaults are used."""
-        return {}
-
-    def patch(
-        self, patch: Patch, parameters: dict[str, Tensor] | None = None
-    ) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
+    def patch(self, patch: Patch) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
         """The same on patches, with default parameters."""
         low, high, constant = (part.squeeze(1) for part in self._lines(None))
         inputs, (h, w) = low.shape[-2], patch.coef.shape[-2:]

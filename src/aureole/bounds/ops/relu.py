@@ -55,18 +55,10 @@ class ReluRelaxation:
         lowered = (rows - negative) * low + negative * high
         return lowered, (negative.flatten(2) @ self.offset.flatten(1).unsqueeze(-1)).squeeze(-1)
 
-    def patch_parameters(self, patch: Patch) -> dict[str, Tensor]:
-        """The free slopes of patches over the relu's output, at their default."""
-        return {"alpha": patch.gather(self.slope_default).expand_as(patch.coef).clone()}
-
-    def patch(
-        self, patch: Patch, parameters: dict[str, Tensor] | None = None
-    ) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
+    def patch(self, patch: Patch) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
         """`rows` on patches."""
-        lines = torch.cat([self.slope_default, self.slope_high, self.offset, self.unstable.to(self.offset)], 1)
-        low, high, offset, unstable = patch.gather(lines).chunk(4, 1)
-        if parameters is not None:
-            low = torch.where(unstable > 0, parameters["alpha"], high)
+        lines = torch.cat([self.slope_default, self.slope_high, self.offset], 1)
+        low, high, offset = patch.gather(lines).chunk(3, 1)
         negative = patch.coef.clamp(max=0)
         lowered = (patch.coef - negative) * low + negative * high
         return Patch(lowered, patch.top, patch.left, patch.batch), (negative * offset).flatten(2).sum(-1)

@@ -130,13 +130,7 @@ class SquashRelaxation:
         positive = rows - negative
         return positive * low + negative * high, (positive * low_offset + negative * high_offset).flatten(2).sum(-1)
 
-    def patch_parameters(self, patch: Patch) -> dict[str, Tensor]:
-        """None: on patches the defaults are used."""
-        return {}
-
-    def patch(
-        self, patch: Patch, parameters: dict[str, Tensor] | None = None
-    ) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
+    def patch(self, patch: Patch) -> tuple[Patch, Float[Tensor, "sides neurons"]]:
         """The same on patches, with default points of contact."""
         lines = torch.cat([part.squeeze(1) for part in self.lines(None)], 1)
         low, low_offset, high, high_offset = patch.gather(lines).chunk(4, 1)
