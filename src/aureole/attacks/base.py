@@ -30,16 +30,20 @@ class Attack(ABC):
         generator: torch.Generator,
         budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
         starts: Float[Tensor, "batch starts *shape"] | None = None,
+        device: torch.device | str = "cpu",
     ) -> Found:
         """The worst image found in each region.
 
         graph:  the network, in float64; the search runs on a float32 copy
         starts: images to begin from besides the attack's own; they are clipped into the regions
+        device: where the search runs; what it finds is judged where the graph lies
         """
-        fast = region.to(torch.float32, region.lower.device)
+        fast = region.to(torch.float32, device)
         given = region.center.unsqueeze(1) if starts is None else torch.cat([region.center.unsqueeze(1), starts], 1)
-        candidates = self._search(graph.to(torch.float32), fast, spec, given.to(torch.float32), generator, budget)
-        images = torch.cat([candidates.to(region.lower.dtype), given], 1)
+        candidates = self._search(
+            graph.to(torch.float32, device), fast, spec, given.to(device, torch.float32), generator, budget
+        )
+        images = torch.cat([candidates.to(region.lower), given], 1)
         images = torch.minimum(torch.maximum(images, region.lower.unsqueeze(1)), region.upper.unsqueeze(1))
         with torch.no_grad():
             margins = spec.margin(graph(images.flatten(0, 1))).unflatten(0, images.shape[:2])

@@ -27,9 +27,9 @@ class Interval:
         upper = torch.where(other.upper < self.upper, other.upper, self.upper)
         return Interval(lower, torch.maximum(upper, lower))
 
-    def to(self, dtype: torch.dtype) -> "Interval":
-        """The same limits in another dtype."""
-        return Interval(self.lower.to(dtype), self.upper.to(dtype))
+    def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> "Interval":
+        """The same limits in another dtype or on another device."""
+        return Interval(self.lower.to(device, dtype), self.upper.to(device, dtype))
 
     @property
     def unstable(self) -> Bool[Tensor, "batch *shape"]:

@@ -42,6 +42,11 @@ def project(parameters: Parameters) -> None:
             named[name].clamp_(0, 1)
 
 
+def cast(parameters: Parameters, like: Tensor) -> dict[int, dict[str, Tensor]]:
+    """The parameters in the dtype and on the device of a tensor."""
+    return {i: {name: value.to(like) for name, value in named.items()} for i, named in parameters.items()}
+
+
 def relax(graph: Graph, bounds: Bounds, until: int | None = None) -> dict[int, Relaxation]:
     """Relaxations of all non-linear nodes (before position `until`) from proved bounds of their inputs."""
     return {

@@ -22,12 +22,13 @@ def decide(
     budget: Budget,
     seed: int,
     method: verify.Portfolio = verify.COMPLETE,
+    device: str = "cpu",
 ) -> Answer:
     """`verify.prove`, after a look at the clean image: where the spec fails there, that image is the witness."""
     seen = region.nearest(image, graph.precision)[0]  # a number that the model reads as it is
     margin = float(spec.margin(graph.replay(seen)))
     if margin > 0:
-        return verify.prove(graph, region, spec, method, budget=budget, seed=seed)
+        return verify.prove(graph, region, spec, method, budget=budget, seed=seed, device=device)
     return Answer(
         Verdict.VULNERABLE,
         Why.ATTACK,

@@ -61,6 +61,7 @@ def neighborhoods(
         bool, typer.Option("--records", help="Keep a record per case, which `aureole report OUT` draws.")
     ] = False,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     mean: options.Mean = None,
     std: options.Std = None,
     data_root: options.DataRoot = None,
@@ -70,7 +71,7 @@ def neighborhoods(
 
     The same command again goes on where an earlier one stopped. Ctrl-C keeps the finished cases.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std)
+    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std, device)
     if workers < 1:
         raise InputError(f"--workers is {workers}; pass at least 1")
     if pairs not in ("all", "first"):

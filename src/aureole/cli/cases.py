@@ -62,6 +62,7 @@ class Settings:
     method: str
     solver: str
     data_root: Path | None
+    device: str = "cpu"
 
 
 def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
@@ -126,7 +127,7 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
     pixels, graph = inputs.read_image_for(folder / question.image, graph)
     region = _region(question, folder, pixels)
     method = verify.portfolio(settings.method, settings.solver)
-    answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method)
+    answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method, settings.device)
     if answer.why is Why.INTERRUPTED:
         raise KeyboardInterrupt
     if answer.witness is not None and place is not None:

@@ -14,6 +14,7 @@ from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Verdict
+from aureole.core.device import usable
 
 _COLOURS = {verify.Standing.IN: "green", verify.Standing.OUT: "blue", verify.Standing.BOTH: "red"}
 
@@ -25,6 +26,7 @@ def labels(
     radius: Annotated[float, typer.Option("--radius", help="One radius for every pixel.")],
     seconds: Annotated[float, typer.Option("--seconds", help="Wall-clock time for all labels together.")] = 60.0,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     arch: options.Arch = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -39,6 +41,7 @@ def labels(
     options.check_radius(radius)
     options.check_timeout(seconds, "--seconds")
     options.check_seed(seed)
+    usable(device)
     network, graph = inputs.read_network(net, arch, data_root, mean, std)
     if not 1 <= k < graph.classes:
         raise InputError(f"--k {k} does not fit {graph.classes} classes; pass 1..{graph.classes - 1}")
@@ -46,7 +49,7 @@ def labels(
     region = Region.ball(pixels, radius)
     ready()
     with progress(f"classifying {graph.classes} labels of {network.name}", seconds):
-        found = verify.classify_labels(graph, region, k, budget=Budget.seconds(seconds), seed=seed)
+        found = verify.classify_labels(graph, region, k, budget=Budget.seconds(seconds), seed=seed, device=device)
     if json:
         print_json(_result(found, network.name, radius) | {"notes": list(graph.notes)})
     else:

@@ -78,6 +78,7 @@ def neighborhood(
         Path | None, typer.Option("--out", help="Folder of the record and picture.", show_default="aureole-out/…")
     ] = None,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     arch: options.Arch = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -88,7 +89,7 @@ def neighborhood(
 
     Writes a record and a picture, which `aureole report` draws again. Ctrl-C ends the search with what is proved.
     """
-    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std)
+    settings = Settings(method, objective, weights, delta, timeout, seed, bands, floor, cap, mean, std, device)
     targets, objects, masks = target or [], perturbed or [], mask or []
     check_labels(targets, objects)
     if out is not None:
@@ -147,6 +148,7 @@ def record_answer(
         seed=settings.seed,
         query_seconds=settings.query_seconds,
         on_progress=on_progress,
+        device=settings.device,
     )
     result = found.summary() | {"notes": list(graph.notes)}
     if folder is None:

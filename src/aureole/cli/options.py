@@ -31,6 +31,7 @@ DataRoot = Annotated[
 Target = Annotated[int, typer.Option("--target", help="The label that must survive.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds of wall-clock time.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="Where attacks and climbs of bounds run: cpu, cuda, cuda:1, …")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
 

@@ -13,6 +13,7 @@ from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
+from aureole.core.device import usable
 from aureole.core.files import write_bytes
 
 
@@ -42,6 +43,7 @@ def prove(
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(verify.PORTFOLIOS)}.")] = "complete",
     solver: Annotated[str, typer.Option("--solver", help=f"The MILP's: {', '.join(verify.SOLVERS)}.")] = "highs",
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     witness: Annotated[Path | None, typer.Option("--witness", help="Write the witness here (.npy).")] = None,
     out: Annotated[
         Path | None,
@@ -60,13 +62,14 @@ def prove(
     """
     options.check_timeout(timeout)
     options.check_seed(seed)
+    usable(device)
     portfolio = verify.portfolio(method, solver)
     if cases is not None:
         given = (
             net, image, target or None, k, out_of_top or None, threshold, radius, radii, mask, witness, arch, mean, std,
         )  # fmt: skip
         _check_cases(given, out)
-        answer_all(cases, out, Settings(timeout, seed, method, solver, data_root))
+        answer_all(cases, out, Settings(timeout, seed, method, solver, data_root, device))
         return
     if net is None or image is None or not target or (k is None and threshold is None):
         raise InputError("NET, IMAGE, --target and --k are needed; pass them, or --cases with a file of questions")
@@ -85,12 +88,12 @@ def prove(
 
     ready()
     with progress(f"proving label {', '.join(map(str, target))} in {network.name}", timeout):
-        answer = specs.decide(graph, pixels, region, asked, Budget.seconds(timeout), seed, portfolio)
+        answer = specs.decide(graph, pixels, region, asked, Budget.seconds(timeout), seed, portfolio, device)
 
     place = witness or (out / "witness.npy" if out is not None else None)
     config: dict[str, Any] = {
         "target": target[0] if len(target) == 1 else target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
-        "method": method, "solver": solver,
+        "method": method, "solver": solver, "device": device,
     }  # fmt: skip
     config |= {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
     if out_of_top:

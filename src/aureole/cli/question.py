@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aureole.cli import inputs, options
 from aureole.core import Graph, InputError, Rings, Scene, TopK
+from aureole.core.device import usable
 from aureole.data import read_scene
 from aureole.neighborhood import METHODS, OBJECTIVES, Problem
 
@@ -82,6 +83,7 @@ class Settings:
     cap: str = "1"
     mean: str | None = None
     std: str | None = None
+    device: str = "cpu"
 
     @property
     def query_seconds(self) -> float:
@@ -96,6 +98,7 @@ class Settings:
         options.check_timeout(self.timeout)
         options.check_delta(self.delta)
         options.check_seed(self.seed)
+        usable(self.device)
         if self.bands is not None:
             inputs.read_edges(self.bands)
 

@@ -35,12 +35,13 @@ def decide(
     budget: Budget,
     seed: int,
     method: verify.Portfolio,
+    device: str = "cpu",
 ) -> Answer:
     """Whether all specs hold, after a look at the clean image; with several, `detail` names the one that fails."""
     if len(specs) == 1:
-        return answers.decide(graph, image, region, specs[0], budget, seed, method)
+        return answers.decide(graph, image, region, specs[0], budget, seed, method, device)
     for spec in specs:
         if float(spec.margin(graph.replay(image))) <= 0:
-            answer = answers.decide(graph, image, region, spec, budget, seed, method)
+            answer = answers.decide(graph, image, region, spec, budget, seed, method, device)
             return replace(answer, detail=f"{answer.detail}: {spec.claim}")
-    return verify.prove_all(graph, region, specs, method, budget=budget, seed=seed)
+    return verify.prove_all(graph, region, specs, method, budget=budget, seed=seed, device=device)

@@ -24,6 +24,7 @@ def verify_property(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A VNN-LIB 1.0 file.")],
     timeout: options.Timeout = 60.0,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     witness: Annotated[Path | None, typer.Option("--witness", help="Write the counterexample here.")] = None,
     json: options.Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def verify_property(
     question = read_property(spec)
     _check_scores(question, network, spec)
     with progress(f"deciding {spec.stem} of {net.stem}", timeout):
-        decided = verify.decide(network.graph, question, network.image, budget=budget, seed=seed)
+        decided = verify.decide(network.graph, question, network.image, budget=budget, seed=seed, device=device)
     text = None
     if decided.witness is not None and decided.scores is not None:
         text = counterexample(network.flat(decided.witness), decided.scores)

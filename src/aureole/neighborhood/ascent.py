@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.bounds import intermediate_bounds, lower_bounds, relax
-from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, project
-from aureole.core import Budget, Graph, Region, Rows, Spec
+from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, cast, project
+from aureole.core import Budget, Graph, Region, Rings, Rows, Spec
 from aureole.core.graph import merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
@@ -66,29 +66,31 @@ def climb(
     budget: Budget,
     offer: Offer = lambda radii, hints: None,
     parameters: Parameters | None = None,
+    device: torch.device | str = "cpu",
 ) -> Climbed:
     """Climb from radii whose certified margin is above the goal; `start` itself comes back if nothing better was met.
 
     parameters: of the relaxation, to begin with
     """
     exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
-    graph = exact.to(torch.float32)
-    image = problem.image.float()
-    rows = every.rows(graph.classes)[None].float()
+    graph = exact.to(torch.float32, device)
+    image = problem.image.to(device, torch.float32)
+    rows = every.rows(graph.classes)[None].to(image)
+    rings = Rings(problem.rings.index.to(device))
     unit = max(float(problem.margin(problem.graph.replay(problem.image))), 1e-6)  # in float32 it may vanish
-    least, most = (limits.float().clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
-    log_radii = start.float().clamp(min=LEAST).log().requires_grad_(True)
+    least, most = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
+    log_radii = start.to(image).clamp(min=LEAST).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95))
-    multiplier, best, size = 0.0, start.float(), problem.size(start)
+    multiplier, best, size = 0.0, start.to(image), problem.size(start)
     kept: dict[int, dict[str, Tensor]] = {}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
-        relaxations, region = _relaxed(problem, graph, image, radii)
+        relaxations, region = _relaxed(rings, graph, image, radii)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
             free |= {
-                i: {n: v.float().clone() for n, v in p.items()} for i, p in (parameters or {}).items() if i in free
+                i: {n: v.clone() for n, v in p.items()} for i, p in cast(parameters or {}, image).items() if i in free
             }
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
@@ -107,7 +109,7 @@ def climb(
         if step == ascent.steps or budget.expired:
             break
         if kept and step in [ascent.steps >> halvings for halvings in range(1, ascent.offers + 1)]:
-            offer(best.double(), Hints(problem.graph, rows=rows[0].double(), parameters=kept))
+            offer(best.cpu().double(), _hints(problem, rows, kept))
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
             group["lr"] = rate * ascent.end ** (step / ascent.steps)
@@ -116,16 +118,22 @@ def climb(
             log_radii.copy_(torch.minimum(torch.maximum(log_radii, least), most))
             project(free)
     best.requires_grad_(True)
-    relaxations, region = _relaxed(problem, graph, image, best)
+    relaxations, region = _relaxed(rings, graph, image, best)
     values = lower_bounds(graph, region, rows, relaxations, kept or free or None)[0]
     _margin(problem, values).backward()
     prices = torch.zeros_like(best) if best.grad is None else -best.grad
-    hints = Hints(problem.graph, rows=rows[0].double(), parameters=kept)
-    return Climbed(best.detach().double(), prices.clamp(min=0).double(), hints)
+    best, prices = best.detach().cpu().double(), prices.clamp(min=0).cpu().double()
+    return Climbed(best, prices, _hints(problem, rows, kept))
 
 
-def _relaxed(problem: Problem, graph: Graph, image: Tensor, radii: Tensor) -> tuple[Relaxations, Region]:
-    change = problem.rings.spread(radii).expand_as(image)
+def _hints(problem: Problem, rows: Tensor, parameters: Parameters) -> Hints:
+    """For proofs on the CPU."""
+    exact = rows[0].cpu().double()
+    return Hints(problem.graph, rows=exact, parameters=cast(parameters, exact))
+
+
+def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor) -> tuple[Relaxations, Region]:
+    change = rings.spread(radii).expand_as(image)
     region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
     return relax(graph, intermediate_bounds(graph, region)), region
 

@@ -56,7 +56,10 @@ class Certificate(Method):
         climbing, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
         start = self._uniform(prover)
-        climbed = climb(problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints))
+        climbed = climb(
+            problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints),
+            device=prover.device,
+        )  # fmt: skip
         for factor in self.shrink:
             radii = problem.within(climbed.radii * factor)
             if growing.expired or problem.size(radii) <= prover.size:
@@ -93,7 +96,9 @@ class Certificate(Method):
         while not budget.expired:
             goal -= self.beyond
             further = replace(self.ascent, steps=self.further, goal=goal, offers=0)
-            tried = climb(problem, tried.radii, further, budget, parameters=tried.hints.parameters)
+            tried = climb(
+                problem, tried.radii, further, budget, parameters=tried.hints.parameters, device=prover.device
+            )
             if problem.size(tried.radii) <= prover.size:
                 return best
             if not self._searched(prover, tried.radii, tried.hints):

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+
 from aureole.core import Budget, InputError, Verdict
+from aureole.core.device import usable
 from aureole.neighborhood.bisection import Bisection
 from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.method import Method
@@ -32,6 +35,7 @@ def maximize(
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
     query_seconds: float = 10.0,
+    device: torch.device | str = "cpu",
     on_progress: Progress | None = None,
 ) -> Neighborhood:
     """Large proved radii for the rings of a problem.
@@ -39,6 +43,7 @@ def maximize(
     method:        a name from `METHODS` or a method's value; InputError for another name
     budget:        when it ends, the best proved radii so far come back
     query_seconds: the longest a single call to the prover may take; it counts as not robust after that
+    device:        where attacks and climbs run; proofs are judged on the CPU (`prove`)
     on_progress:   called with (seconds, best proved size)
 
     Ctrl-C ends the search, not the program: what is proved comes back with `interrupted` set.
@@ -47,7 +52,7 @@ def maximize(
         if method not in METHODS:
             raise InputError(f"method {method!r} is unknown; pass one of {', '.join(METHODS)}")
         method = METHODS[method]
-    prover = Prover(problem, budget, seed, on_progress, query_seconds=query_seconds)
+    prover = Prover(problem, budget, seed, on_progress, query_seconds=query_seconds, device=usable(device))
     try:
         found = _below_floors(prover) or method.run(prover)
     except KeyboardInterrupt:

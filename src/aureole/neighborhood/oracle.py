@@ -87,7 +87,9 @@ class Oracle(Method):
         problem = prover.problem
         batch = Region.stack([problem.region(radii)] * self.points)
         found = [
-            self.attack(problem.graph, batch, spec, generator=generator, budget=prover.budget).images
+            self.attack(
+                problem.graph, batch, spec, generator=generator, budget=prover.budget, device=prover.device
+            ).images
             for spec in problem.specs
         ]
         return torch.cat(found)

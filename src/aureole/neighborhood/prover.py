@@ -28,11 +28,13 @@ class Prover:
         seed: int,
         on_progress: Progress | None = None,
         query_seconds: float = 10.0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.problem = problem
         self.budget = budget
         self.query_seconds = query_seconds
         self.seed = seed
+        self.device = device
         self._on_progress = on_progress
         self._calls: Counter[str] = Counter()
         self._timeline: list[tuple[float, float]] = []
@@ -84,8 +86,10 @@ class Prover:
         graph, specs = self.problem.graph, self.problem.specs
         budget = self.budget.at_most(self.query_seconds * len(specs))
         if len(specs) == 1:
-            return prove(graph, region, specs[0], portfolio, budget=budget, seed=self.seed, hints=hints)
-        return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed)
+            return prove(
+                graph, region, specs[0], portfolio, budget=budget, seed=self.seed, hints=hints, device=self.device
+            )
+        return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed, device=self.device)
 
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
         """Whether radii are larger than the best so far: in size, or, at the same size, in some ring.
@@ -119,7 +123,9 @@ class Prover:
             return
         for spec in problem.specs:
             generator = torch.Generator().manual_seed(self.seed)
-            found = attack(problem.graph, Region.stack(regions), spec, generator=generator, budget=self.budget)
+            found = attack(
+                problem.graph, Region.stack(regions), spec, generator=generator, budget=self.budget, device=self.device
+            )
             for region, worst in zip(regions, found.images, strict=True):
                 image = region.nearest(worst, problem.graph.precision)[0]
                 if float(problem.margin(problem.graph.replay(image))) <= 0:
@@ -168,7 +174,7 @@ class Prover:
         image, margin = self._best.weakest, self._best.margin_seen
         for spec in self.problem.specs:
             generator = torch.Generator().manual_seed(self.seed)
-            found = attack(self.problem.graph, region, spec, generator=generator)
+            found = attack(self.problem.graph, region, spec, generator=generator, device=self.device)
             attacked = float(self.problem.margin(self.problem.graph.replay(found.images[0])))
             if margin is None or attacked < margin:
                 image, margin = found.images[0], attacked

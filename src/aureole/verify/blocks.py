@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 from torch import Tensor
 
-from aureole.bounds import Ascent, optimise, relax
-from aureole.bounds.linear import Parameters
+from aureole.bounds import Ascent, optimise
+from aureole.bounds.linear import Parameters, cast
 from aureole.core import Why
 from aureole.verify.encoding import inexact
 from aureole.verify.maxima import Sums
@@ -120,7 +120,9 @@ class Blocks(Stage):
             if best > query.slack or query.budget.expired:
                 return known
             guesses = [(share.part.units, share.image) for share in shares]
-            guessed = settle(query.fast, query.region, picked, weights @ picked @ cut.weight, guesses)
+            guessed = settle(
+                query.graph.to(torch.float32), query.region, picked, weights @ picked @ cut.weight, guesses
+            )
             known = known.seen(query, guessed)
             if known.broken:
                 return known
@@ -179,14 +181,12 @@ def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows
 
 def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start: Parameters) -> Parameters:
     """Good slopes for the planes of a row over the scores, from those of a row like it."""
-    single = torch.float32
-    bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
-    begin = {i: {n: v.to(single) for n, v in named.items()} for i, named in start.items()}
+    region = query.fast_region
     found = optimise(
-        query.fast, query.region.to(single), scores.to(single)[None, None], relax(query.fast, bounds),
-        Ascent(steps=20), start=begin or None,
+        query.fast, region, scores.to(region.lower)[None, None], query.relaxed(known), Ascent(steps=20),
+        start=cast(start, region.lower) or None,
     )  # fmt: skip
-    return {i: {n: v.to(torch.float64) for n, v in named.items()} for i, named in found.parameters.items()}
+    return cast(found.parameters, scores)
 
 
 def _steepest(met: Sequence[np.ndarray]) -> tuple[float, Float[Tensor, "rows"]]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.bounds import Choices, choice_bounds, relax
+from aureole.bounds import Choices, choice_bounds
 from aureole.verify.query import Known, Query
 from aureole.verify.stages import Stage, judge
 
@@ -69,13 +69,13 @@ class Choose(Stage):
         self, query: Query, known: Known, rows: Float[Tensor, "sets parts classes"]
     ) -> tuple[Float[Tensor, "sets classes"], Float[Tensor, "sets"]] | None:
         """The best mix of each set that a climb meets, and its bound in float64; None where choices do not apply."""
-        bounds = {i: interval.to(torch.float32) for i, interval in known.bounds.items()}
-        region, relaxations = query.region.to(torch.float32), relax(query.fast, bounds)
-        logits = torch.zeros(rows.shape[:2], requires_grad=True)
+        bounds, region, relaxations = query.fast_bounds(known), query.fast_region, query.relaxed(known)
+        parts = rows.to(region.lower)
+        logits = parts.new_zeros(rows.shape[:2]).requires_grad_(True)
         adam = torch.optim.Adam([logits], lr=self.rate, betas=(0.7, 0.95))
-        best, kept = torch.full((len(rows),), -torch.inf), logits.detach().clone()
+        best, kept = parts.new_full((len(rows),), -torch.inf), logits.detach().clone()
         for step in range(self.steps + 1):
-            mix = (logits.softmax(1).unsqueeze(-1) * rows.float()).sum(1)
+            mix = (logits.softmax(1).unsqueeze(-1) * parts).sum(1)
             values = choice_bounds(query.fast, region, mix, bounds, relaxations, self.climb)
             if values is None:
                 return None
@@ -87,7 +87,7 @@ class Choose(Stage):
             adam.zero_grad()
             (-values.sum()).backward()
             adam.step()
-        chosen = (kept.double().softmax(1).unsqueeze(-1) * rows).sum(1)
+        chosen = (kept.to(rows).softmax(1).unsqueeze(-1) * rows).sum(1)
         values = choice_bounds(query.graph, query.region, chosen, known.bounds, known.relaxations, self.climb)
         assert values is not None
         return chosen, values

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import torch
+
 from aureole.core import Answer, Budget, Graph, OutOfTopK, Region, TopK, Verdict, Why
 from aureole.verify.prove import COMPLETE, Portfolio
 from aureole.verify.query import Known
@@ -105,6 +107,7 @@ def classify_labels(
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Labels:
     """Say of every label whether it is among the k highest scores on all images of `region`, on none, or on some.
 
@@ -116,7 +119,7 @@ def classify_labels(
     """
     count = graph.classes
     specs = [TopK(label, k) for label in range(count)] + [OutOfTopK(label, k, count) for label in range(count)]
-    questions = Questions.ask(graph, region, specs, budget, seed)
+    questions = Questions.ask(graph, region, specs, budget, seed, device)
     answers = settle(questions, method, deduce=lambda known: counted(known, k))
     labels = tuple(LabelAnswer(label, answers[label], answers[count + label]) for label in range(count))
     return Labels(k, labels, budget.clock() - questions.whole.started)

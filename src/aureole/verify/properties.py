@@ -59,6 +59,7 @@ def decide(
     budget: Budget,
     method: Portfolio = COMPLETE,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Decided:
     """Decide whether some input satisfies a property's assertions.
 
@@ -83,7 +84,7 @@ def decide(
         still = []
         for place, i in enumerate(left):
             share = budget.remaining / (len(left) - place)
-            answer = prove(graph, *queries[i], portfolio, budget=budget.at_most(share), seed=seed)
+            answer = prove(graph, *queries[i], portfolio, budget=budget.at_most(share), seed=seed, device=device)
             if answer.witness is not None:
                 scores = graph.replay(answer.witness)
                 why[str(answer.why)] += 1

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import torch
+
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
@@ -48,6 +50,7 @@ def prove(
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
     hints: Hints | None = None,
+    device: torch.device | str = "cpu",
 ) -> Answer:
     """Decide whether `spec` holds for every image of `region` (batch 1).
 
@@ -63,10 +66,13 @@ def prove(
     hints: of an earlier answer about the same `graph` (`Answer.hints`). Its bounds are used where its region holds this
     one, its slopes as a start where the spec's rows are the same; elsewhere it says nothing. The verdict cannot suffer.
 
+    device: where attacks and climbs of bounds run, in float32. The search and everything that a verdict rests on run on
+    the CPU.
+
     InputError for a region of another shape than the network's input, a spec that does not fit its classes, or weights
-    that are not finite.
+    that are not finite, and for a device that torch does not find.
     """
-    query = Query.ask(graph, region, spec, budget, seed, hints)
+    query = Query.ask(graph, region, spec, budget, seed, hints, device)
     known = Known().seen(query, query.region.center[0])
     calls: Counter[str] = Counter()
     spent: dict[str, float] = {}

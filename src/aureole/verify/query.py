@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
-from aureole.bounds.linear import Parameters, Relaxations
+from aureole.bounds.linear import Parameters, Relaxations, relax
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
+from aureole.core.device import CPU, usable
 from aureole.core.graph import Linear, Node, check_finite, merge_rectified_pools
 from aureole.core.spec import only_compares
 from aureole.verify.rounding import slack
@@ -51,15 +52,18 @@ class Query:
 
     original: the graph as given; witnesses are replayed through it
     graph:    float64, relus merged into pools; bounds and the MILP read it
+    fast, fast_region: the same in float32 on `device`, for searches
     inner:    the spec over the scores of `graph`
     rows:     the rows of `inner`, float64; their constants, if any, are in `graph`'s last layer
     slack:    what a proof must exceed, in score units
     hints:    of an earlier answer
+    device:   where searches by torch run (attack, climbs of bounds); what counts is evaluated on the CPU
     """
 
     original: Graph
     graph: Graph
     fast: Graph
+    fast_region: Region
     region: Region
     spec: Spec
     inner: Spec
@@ -69,12 +73,21 @@ class Query:
     generator: torch.Generator
     started: float
     hints: Hints | None = None
+    device: torch.device = CPU
 
     @classmethod
     def ask(
-        cls, graph: Graph, region: Region, spec: Spec, budget: Budget, seed: int, hints: Hints | None = None
+        cls,
+        graph: Graph,
+        region: Region,
+        spec: Spec,
+        budget: Budget,
+        seed: int,
+        hints: Hints | None = None,
+        device: torch.device | str = CPU,
     ) -> "Query":
         """Checks everything before any work starts; InputError in one line."""
+        device = usable(device)
         if len(region) != 1:
             raise InputError(f"region holds {len(region)} boxes; prove takes one at a time (region[i])")
         if region.shape != graph.input_shape:
@@ -91,11 +104,19 @@ class Query:
             )
         region = region.to(torch.float64)
         exact, inner = with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
-        rows = inner.rows(exact.classes).to(region.lower.device)
+        rows = inner.rows(exact.classes)
         return cls(
-            graph, exact, exact.to(torch.float32), region, spec, inner, rows, slack(exact, region, rows), budget,
-            torch.Generator().manual_seed(seed), budget.clock(), hints,
+            graph, exact, exact.to(torch.float32, device), region.to(torch.float32, device), region, spec, inner, rows,
+            slack(exact, region, rows), budget, torch.Generator().manual_seed(seed), budget.clock(), hints, device,
         )  # fmt: skip
+
+    def fast_bounds(self, known: "Known") -> Bounds:
+        """Inner bounds for `fast`."""
+        return {i: interval.to(torch.float32, self.device) for i, interval in known.bounds.items()}
+
+    def relaxed(self, known: "Known") -> Relaxations:
+        """The relaxations of `fast`."""
+        return relax(self.fast, self.fast_bounds(known))
 
     def replayed(self, image: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "classes"]]:
         """The image clipped into the region, and its scores by the original model.

@@ -15,7 +15,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
-from aureole.bounds.linear import Parameters, lower_planes
+from aureole.bounds.linear import Parameters, cast, lower_planes
 from aureole.core import Why
 from aureole.core.graph import Relu
 from aureole.verify.encoding import encode, inexact
@@ -64,8 +64,9 @@ class Break(Stage):
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
         starts = torch.stack(known.starts)[None] if known.starts else None
         found = self.attack(
-            query.graph, query.region, query.inner, generator=query.generator, budget=query.budget, starts=starts
-        )
+            query.graph, query.region, query.inner, generator=query.generator, budget=query.budget, starts=starts,
+            device=query.device,
+        )  # fmt: skip
         return known.seen(query, found.images[0])
 
 
@@ -154,21 +155,16 @@ class Climb(Stage):
         stop: Callable[[torch.Tensor], bool],
         start: Parameters | None = None,
     ) -> tuple[torch.Tensor, Climbed]:
-        """Search in float32, then evaluate in float64: only that counts."""
-        single = torch.float32
-        bounds = {i: interval.to(single) for i, interval in known.bounds.items()}
-        region, relaxations = query.region.to(single), relax(query.fast, bounds)
+        """Search in float32 on the query's device, then evaluate in float64: only that counts."""
         found = optimise(
-            query.fast, region, rows[None].to(single), relaxations, self.ascent,
-            start=start and {i: {name: v.to(single) for name, v in named.items()} for i, named in start.items()},
+            query.fast, query.fast_region, rows[None].to(query.fast_region.lower), query.relaxed(known), self.ascent,
+            start=start and cast(start, query.fast_region.lower),
             stop=lambda best: query.budget.expired or stop(best),
         )  # fmt: skip
-        parameters = {
-            i: {name: value.to(torch.float64) for name, value in named.items()} for i, named in found.parameters.items()
-        }
+        parameters = cast(found.parameters, query.rows)
         weights = None
         if found.weights is not None:
-            weights = found.weights[0].to(torch.float64)
+            weights = found.weights[0].to(query.rows)
             weights = weights / weights.sum(-1, keepdim=True)
             rows = weights.unsqueeze(-1).mul(rows).sum(1)
         values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]

@@ -34,14 +34,22 @@ class Questions:
     members: tuple[Int[Tensor, "..."], ...]
 
     @classmethod
-    def ask(cls, graph: Graph, region: Region, specs: Sequence[Spec], budget: Budget, seed: int) -> "Questions":
+    def ask(
+        cls,
+        graph: Graph,
+        region: Region,
+        specs: Sequence[Spec],
+        budget: Budget,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> "Questions":
         """InputError in one line for what `Query.ask` refuses, and without any spec."""
         if not specs:
             raise InputError("no specs were given; pass at least one")
         rows = [torch.cat([s.rows(graph.classes), s.offsets(graph.classes)[:, None]], 1) for s in specs]
         merged, place = torch.unique(torch.cat(rows), dim=0, return_inverse=True)
         members = place.split([len(r) for r in rows])
-        whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed)
+        whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed, device=device)
         constants = torch.zeros(len(merged), dtype=torch.float64)  # Query.ask has put them into the graph
         each = tuple(
             replace(whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m])
@@ -231,13 +239,14 @@ def prove_all(
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Answer:
     """Decide whether all specs hold for every image of `region` (batch 1), as `prove` does for one.
 
     The margin is the smallest of theirs. VULNERABLE with the first spec found to fail, whose `claim` stands in
     `detail`; ROBUST when all are proved; else UNKNOWN, `detail` naming those left open. InputError as `prove`.
     """
-    questions = Questions.ask(graph, region, specs, budget, seed)
+    questions = Questions.ask(graph, region, specs, budget, seed, device)
     answers = settle(questions, method, enough=lambda work: any(known.broken for known in work.each))
     seconds = budget.clock() - questions.whole.started
     calls = dict(sum((Counter(a.calls) for a in answers), Counter()))

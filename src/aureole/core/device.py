@@ -1,0 +1,19 @@
+"""Where torch computes."""
+
+import torch
+
+from aureole.core.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def usable(device: torch.device | str) -> torch.device:
+    """The device of a name such as `cpu`, `cuda` or `cuda:1`; InputError for one that is unknown or not here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch says so when it was built without CUDA
+        raise InputError(
+            f"device {str(device)!r} cannot be used here; pass cpu, or cuda with a GPU and its torch"
+        ) from error
+    return found
