@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aureole.core import Budget
 from aureole.neighborhood.hunt import Hunt, descend
+from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left, UpperBound
@@ -33,7 +34,7 @@ def bounded(
     alone = hunt.alone(problem, generator, budget.at_most(budget.remaining / 2))  # with many rings it takes long
     for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
-    return stated(found, descend(problem, left, hunt, found.size, gap, generator, budget))
+    return stated(found, descend(problem, left, Patterns(problem), hunt, found.size, gap, generator, budget))
 
 
 def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:

@@ -10,6 +10,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget, Region
+from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import Left, UpperBound, ways_out
 
@@ -18,9 +19,11 @@ from aureole.neighborhood.upper import Left, UpperBound, ways_out
 class Hunt:
     """How witnesses are searched for.
 
-    attack:    light, since it runs for every witness; of six sets of rows the first three were worth their time
-    last:      tried at the radii asked about themselves where the light one finds nothing
-    retreats:  first and further parts of the way from the radii asked about inwards that are attacked, in one batch
+    attack:    light; of six sets of rows the first three were worth their time
+    last:      tried where the light one finds nothing
+    following: goes on from known changes (`Patterns`)
+    parts:     of the way from the radii asked about inwards, at which known changes are tried
+    ahead:     so many parts beyond the last at which one fails are attacked, every second one, in one batch
     rounds:    how often each ring's own bracket is halved, all rings in one batch
     fractions: what a ring's change is cut to, where the image still fails then
     share:     of the remaining time, for one search over what the witnesses leave
@@ -28,7 +31,9 @@ class Hunt:
 
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=20, restarts=2, sets=3))
     last: Attack = field(default_factory=SmoothPgd)
-    retreats: tuple[float, ...] = (0.0, 0.15, 0.4)
+    following: Attack = field(default_factory=lambda: SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05)))
+    parts: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
+    ahead: int = 4
     rounds: int = 6
     fractions: tuple[float, ...] = (0.5, 0.75, 0.9, 0.97)
     share: float = 0.2
@@ -37,27 +42,33 @@ class Hunt:
         self,
         problem: Problem,
         radii: Float[Tensor, "rings"],
+        patterns: Patterns,
         generator: torch.Generator,
         budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     ) -> Tensor | None:
         """A witness in N(radii) whose cheapest way out costs as much of the objective as can be; None if none is met.
 
         The radii retreat until every way out costs at least c: rings worth less than c do not move at all. The largest
-        c at which an attack succeeds wins.
+        c at which a known change fails, or an attack that goes on from there, wins.
         """
-        best, parts = None, self.retreats
-        for _ in range(2):  # coarse, then between the last success and the first failure
-            asked = [retreat(problem, radii, part) for part in parts]
-            found = _attacked(self.attack, problem, asked, best, generator, budget)
-            broken = [n for n, image in enumerate(found) if image is not None]
-            if not broken or budget.expired:
-                break
-            last = broken[-1]
-            best, low = found[last], parts[last]
-            high = parts[last + 1] if last + 1 < len(parts) else 1.0
-            parts = tuple(low + (high - low) * n / len(self.retreats) for n in range(1, len(self.retreats)))
-        if best is None and not budget.expired:
-            (best,) = _attacked(self.last, problem, [radii], None, generator, budget)
+        levels = [retreat(problem, radii, part) for part in self.parts]
+        images, margins = patterns.at(levels)
+        broken = (margins[:, 0] < 0).nonzero().flatten().tolist()
+        last = broken[-1] if broken else -1
+        best = replayed(problem, problem.region(levels[last]), images[last, 0]) if broken else None
+        deeper = range(last + 1, min(last + 1 + self.ahead, len(levels)), 2)
+        if deeper:
+            starts = images[deeper.start : deeper.stop : 2, :2]
+            found = _attacked(self.following, problem, [levels[n] for n in deeper], starts, generator, budget)
+            for n, image in zip(deeper, found, strict=True):
+                if image is not None:
+                    best = image
+                    patterns.add(image, levels[n])
+        for attack in (self.attack, self.last):
+            if best is None and not budget.expired:
+                (best,) = _attacked(attack, problem, [radii], None, generator, budget)
+                if best is not None:
+                    patterns.add(best, radii)
         return None if best is None else self.trimmed(problem, best, radii)
 
     def alone(
@@ -153,6 +164,7 @@ def retreat(problem: Problem, radii: Float[Tensor, "rings"], part: float) -> Flo
 def descend(
     problem: Problem,
     left: Left,
+    patterns: Patterns,
     hunt: Hunt,
     size: float,
     gap: float,
@@ -172,7 +184,7 @@ def descend(
         bound = left.best(budget.at_most(hunt.share * budget.remaining))
         if attacking.expired or not bound.tight or size >= (1 - gap) * bound.value:
             return bound
-        image = hunt.inside(problem, inner(problem, bound, gap), generator, attacking)
+        image = hunt.inside(problem, inner(problem, bound, gap), patterns, generator, attacking)
         if image is None:
             return bound
         left.without(image)
@@ -197,14 +209,13 @@ def _attacked(
     attack: Attack,
     problem: Problem,
     asked: list[Float[Tensor, "rings"]],
-    start: Tensor | None,
+    starts: Float[Tensor, "asked starts *shape"] | None,
     generator: torch.Generator,
     budget: Budget,
 ) -> list[Tensor | None]:
     """A witness in each ringed neighborhood, where the attack finds one: all of them in one batch."""
     regions = Region.stack([problem.region(radii) for radii in asked])
-    starts = problem.image if start is None else start
-    given = starts.expand(len(asked), 1, *starts.shape)
+    given = problem.image.expand(len(asked), 1, *problem.image.shape) if starts is None else starts.to(problem.image)
     found: list[Tensor | None] = [None] * len(asked)
     for spec in problem.specs:
         met = attack(problem.graph, regions, spec, generator=generator, budget=budget, starts=given)

@@ -13,6 +13,7 @@ from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.gap import stated
 from aureole.neighborhood.hunt import Hunt, descend, inner
 from aureole.neighborhood.method import Method
+from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left
@@ -37,7 +38,7 @@ class Optimum(Method):
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
-        left = Left(problem)
+        left, patterns = Left(problem), Patterns(problem)
         bound, interrupted, usual = left.best(), False, prover.query_seconds
         prices = None
         try:
@@ -49,13 +50,16 @@ class Optimum(Method):
             while True:
                 if not descended:
                     time = prover.budget.remaining / 2
-                    bound = descend(problem, left, self.hunt, prover.size, self.gap, generator, prover.budget, time)
+                    bound = descend(
+                        problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
+                    )
                 if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
                     break
                 target = inner(problem, bound, self.gap)
                 radii = problem.within(prover.radii + part * (target - prover.radii))
                 answer = prover.check(radii)
                 if answer.witness is not None:
+                    patterns.add(answer.witness, radii)
                     left.without(self.hunt.trimmed(problem, answer.witness, radii))
                 descended = left.has(bound.radii)
                 if answer.verdict is Verdict.ROBUST:
