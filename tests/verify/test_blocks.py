@@ -25,7 +25,8 @@ from aureole.verify.tree import Tree
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 from provers import complaint
 
-BLOCKS = Portfolio((Screen(), CLIMB, Blocks()))
+BLOCKS = Portfolio((Screen(), CLIMB, Blocks(small=-1)))
+"""Tiles are joined, too: by default these programs are so small that the MILP gets them."""
 
 
 @pytest.fixture(params=[2.0, math.inf], autouse=True)
@@ -51,7 +52,7 @@ def test_bounds_lie_below_all_images_and_above_what_was_known(name):
         query, known = asked(graph, region, spec)
         if known.proved:
             continue
-        after = Blocks()(query, known)
+        after = Blocks(small=-1)(query, known)
         margins = spec.margin(graph(points_in(region, 3000, seeded(seed))))
         before, bound = known.margin_bound(order), after.margin_bound(order)
         assert before is not None and bound is not None
@@ -150,7 +151,7 @@ def test_a_proof_needs_every_open_set():
         if len(still) < 2:
             continue
         several += 1
-        after = Blocks()(query, known)
+        after = Blocks(small=-1)(query, known)
         images = query.graph(points_in(query.region, 2000, seeded(seed))) @ query.rows.T
         for rows in still:
             assert after.mixes[rows].value <= float(images[:, list(rows)].amax(1).min()) + 1e-9

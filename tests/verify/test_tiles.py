@@ -10,7 +10,7 @@ from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concret
 from aureole.core import Graph
 from aureole.verify import tiles as tiles_module
 from aureole.verify.query import Known, Query
-from aureole.verify.tiles import MOST, Head, Part, head, parts, sums
+from aureole.verify.tiles import MOST, Head, Part, encoded, head, joined, parts
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 
 every_net = pytest.mark.parametrize("name", NETS)
@@ -44,7 +44,7 @@ def drawn(known: Known, g: torch.Generator) -> Parameters:
 
 def at(part: Part, images: torch.Tensor) -> torch.Tensor:
     """The share at images, prices included."""
-    return torch.from_numpy(values(part.row, np.stack([part.pixels.point(image) for image in images]))[0])
+    return torch.from_numpy(values(part.row, np.stack([part.tile.pixels.point(image) for image in images]))[0])
 
 
 @every_net
@@ -53,16 +53,10 @@ def test_the_head_is_the_networks_end(name):
     images = points_in(query.region, 50, seeded(1))
     hidden = found.hidden(images)
     torch.testing.assert_close(hidden @ found.weight.T + found.bias, query.graph(images), rtol=0, atol=1e-10)
-    row = draw(seeded(2), hidden.shape[1])
     for units in found.tiles:
         torch.testing.assert_close(found.graph(units)(images), hidden[:, units], rtol=0, atol=1e-10)
     assert 1 <= len(found.tiles) <= MOST**2
     assert torch.cat(found.tiles).sort().values.tolist() == list(range(hidden.shape[1]))
-    rows = found.split(row)
-    torch.testing.assert_close(rows.sum(0), row, rtol=0, atol=0)
-    for units, own in zip(found.tiles, rows, strict=True):
-        assert torch.equal(own[units], row[units])
-        assert int((own != 0).sum()) <= len(units)
 
 
 def test_networks_that_have_one_tile_or_none(seen):
@@ -87,7 +81,7 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
     hidden = found.hidden(images)
     for parameters in ({}, drawn(known, g)):
         row = draw(g, hidden.shape[1])
-        split = parts(query, known, found, sums(query, known, found), row, parameters)
+        split = parts(query, known, found, encoded(query, known, found), row, parameters)
         together = sum(at(part, images) for part in split)  # every price is paid and given back
         torch.testing.assert_close(together, hidden @ row, rtol=0, atol=1e-9)
         for part in split:  # tiles need not agree on an image, so each lies below on its own
@@ -95,7 +89,8 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
         total = sum(part.floor for part in split)
         assert total <= float((hidden @ row).min()) + 1e-9
         # to the tiles' linear planes, the prices lose nothing
-        body, rows = Graph(found.body), found.split(row)[:, None]
+        body = Graph(found.body)
+        rows = torch.stack([torch.zeros_like(row).index_copy(0, units, row[units]) for units in found.tiles])[:, None]
         planes, constants = backward(body, len(found.body) - 1, rows, known.relaxations, parameters or None)
         together = concretize(planes.sum(0, keepdim=True), query.region) + constants.sum()
         assert total == pytest.approx(float(together), abs=1e-9)
@@ -106,10 +101,47 @@ def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
     query, known, found = cut(name, 1)
     images = points_in(query.region, 20, seeded(20))
     row = draw(seeded(21), found.weight.shape[1])
-    for part in parts(query, known, found, sums(query, known, found), row, {}):
+    for part in parts(query, known, found, encoded(query, known, found), row, {}):
         moved = torch.zeros(images[0].numel(), dtype=torch.bool)
-        moved[torch.from_numpy(part.pixels.moved)] = True
+        moved[torch.from_numpy(part.tile.pixels.moved)] = True
         for image in images:
-            back = part.pixels.image(part.pixels.point(image).numpy())
+            back = part.tile.pixels.image(part.tile.pixels.point(image).numpy())
             expected = torch.where(moved, image.flatten(), query.region.center.flatten())
             torch.testing.assert_close(back.flatten(), expected, rtol=0, atol=1e-12)
+
+
+@every_net
+@pytest.mark.parametrize("seed", SEEDS)
+def test_joined_tiles_are_worth_what_they_were_and_less_is_given_away(name, seed):
+    query, known, found = cut(name, seed)
+    tiles = encoded(query, known, found)
+    if len(tiles) < 2:
+        return
+    g = seeded(30 + seed)
+    images = points_in(query.region, 500, g)
+    row = draw(g, found.weight.shape[1])
+    one = joined(query, known, found, tiles[:2])
+    assert sorted(one.units.tolist()) == sorted(torch.cat([tile.units for tile in tiles[:2]]).tolist())
+    apart = parts(query, known, found, tiles, row, {})
+    closer = parts(query, known, found, [*tiles[2:], one], row, {})
+    hidden = found.hidden(images) @ row
+    for split in (apart, closer):
+        torch.testing.assert_close(sum(at(part, images) for part in split), hidden, rtol=0, atol=1e-9)
+        assert sum(part.floor for part in split) <= float(hidden.min()) + 1e-9
+    # the copies' own prices, put together, price the joined tile as well
+    both = Part.of(one, row, apart[0].prices + apart[1].prices, apart[0].floor + apart[1].floor)
+    expected = at(apart[0], images) + at(apart[1], images)
+    torch.testing.assert_close(at(both, images), expected, rtol=0, atol=1e-9)
+
+
+@every_net
+def test_a_price_on_a_pixel_that_a_tile_does_not_see_is_taken_where_it_costs_least(name):
+    query, known, found = cut(name, 1)
+    tile = encoded(query, known, found)[0]
+    row = draw(seeded(40), found.weight.shape[1])
+    prices = draw(seeded(41), query.region.center.numel()).numpy()
+    part = Part.of(tile, row, prices, -math.inf)
+    images = points_in(query.region, 500, seeded(42))
+    true = found.hidden(images)[:, tile.units] @ row[tile.units]
+    true = true + (images - query.region.center).flatten(1) @ torch.from_numpy(prices)
+    assert bool((at(part, images) <= true + 1e-9).all())

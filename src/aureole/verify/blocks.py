@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,16 +14,23 @@ from torch import Tensor
 from aureole.bounds import Ascent, optimise
 from aureole.bounds.linear import Parameters, cast
 from aureole.core import Why
-from aureole.verify.encoding import inexact
-from aureole.verify.maxima import Sums
+from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.stages import Stage, judge
-from aureole.verify.tiles import Head, Part, head, parts, sums
+from aureole.verify.tiles import Head, Part, Tile, encoded, head, joined, parts
 from aureole.verify.tree import ERROR, Growth, Tree
 from aureole.verify.winners import settle
 
 NEAR = 0.05
 """A row alone is preferred to a mix whose bound is better by no more than this share of it."""
+
+
+HEADROOM, LATE = 0.1, 3
+"""After so many turns a tile, ceilings that lie above zero by less than this share of what floors still have to rise
+count as too low."""
+
+AGREED = 1e-6
+"""Worst images that disagree by less, in pixel units, are one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +53,12 @@ class Share:
     @property
     def image(self) -> Float[Tensor, "*shape"]:
         """The worst image met; pixels that the tile does not see are in the middle."""
-        return self.part.pixels.image(self.tree.point)
+        return self.part.tile.pixels.image(self.tree.point)
+
+    def apart(self, other: "Share") -> float:
+        """By how much the worst images of two tiles disagree where both see pixels (pixel units, added up)."""
+        both = np.intersect1d(self.part.tile.pixels.moved, other.part.tile.pixels.moved)
+        return float((self.image - other.image).abs().flatten()[torch.from_numpy(both)].sum())
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,16 @@ class Blocks(Stage):
     """A lower bound of each open set's mixed row as a sum over tiles, each searched by branch and bound.
 
     The tiles with the most room between floor and ceiling grow first, a few at a time, until the floors add up to a
-    proof or the ceilings show that they never will; then other mixing weights are tried.
+    proof or the ceilings show that they never will; then other mixing weights are tried, and then tiles whose worst
+    images disagree most are joined.
 
     growth:  of each tile's tree
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
     share:   of the time left, for a row alone
-    weights: mixing weights tried per set
+    weights: mixing weights tried per set, before tiles are joined
+    joining: share of the time left, until when tiles are joined
+    level:   share of the time left, for one sum over tiles
+    small:   with so few binaries a MILP is faster than joined tiles, and this stage ends before it joins any
     threads: tiles that grow at the same time
     most:    with more open sets than this, nothing is tried
     """
@@ -67,6 +84,9 @@ class Blocks(Stage):
     turns: int = 2000
     share: float = 0.2
     weights: int = 4
+    joining: float = 0.8
+    level: float = 0.3
+    small: int = 200
     threads: int = 2
     most: int = 64
     name: str = "blocks"
@@ -75,7 +95,7 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiles = sums(query, known, cut)
+        tiles = encoded(query, known, cut)
         if not tiles:
             return known
         known = self._rows(query, known, cut, tiles)
@@ -88,7 +108,7 @@ class Blocks(Stage):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
 
-    def _rows(self, query: Query, known: Known, cut: Head, tiles: tuple[Sums, ...]) -> Known:
+    def _rows(self, query: Query, known: Known, cut: Head, tiles: Sequence[Tile]) -> Known:
         """Rows that stand in several open sets, alone: one proof closes all of them."""
         assert known.lower is not None
         images = torch.stack(_images(query, known))
@@ -105,64 +125,107 @@ class Blocks(Stage):
                 break  # those that follow are further from a proof
         return known
 
-    def _set(self, query: Query, known: Known, cut: Head, tiles: tuple[Sums, ...], rows: tuple[int, ...]) -> Known:
-        """Try mixing weights for one set until it is proved or none can do it."""
+    def _set(self, query: Query, known: Known, cut: Head, tiles: Sequence[Tile], rows: tuple[int, ...]) -> Known:
+        """Try mixing weights for one set until it is proved; tiles are joined where no weights can do it."""
         assert known.mixes is not None
         mix, picked = known.mixes[rows], query.rows[list(rows)]
         weights, best = _start(known, rows, mix), mix.value
-        met: list[np.ndarray] = []
-        for _ in range(self.weights):
-            value, shares = self._sum(query, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
+        joining = query.budget.at_most(self.joining * query.budget.remaining)
+        here: list[np.ndarray] = []  # the rows' values where these tiles are least
+        real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
+        tried: list[tuple[float, Tensor]] = []
+        while True:
+            part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
+            value, shares = self._sum(part, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
+            tried.append((value, weights))
             known = known.mixed(rows, replace(mix, value=best))
             if float(weights.max()) == 1:
                 known = known.raised(rows[int(weights.argmax())], value)
             if best > query.slack or query.budget.expired:
                 return known
-            guesses = [(share.part.units, share.image) for share in shares]
-            guessed = settle(
-                query.graph.to(torch.float32), query.region, picked, weights @ picked @ cut.weight, guesses
-            )
-            known = known.seen(query, guessed)
-            if known.broken:
+            guesses = [(share.part.tile.units, share.image) for share in shares]
+            if not here:
+                mixed = weights @ picked @ cut.weight
+                guessed = settle(query.graph.to(torch.float32), query.region, picked, mixed, guesses)
+                known = known.seen(query, guessed)
+                real.append((query.graph(guessed[None])[0] @ picked.T).numpy())
+            here.append(_fallen(cut, picked, guesses))
+            if known.broken or _steepest(real)[0] <= query.slack:
+                return known  # no weights would do
+            _, following = _steepest([*real, *here])
+            if len(here) < self.weights and float((following - weights).abs().max()) >= 1e-3:
+                weights = following
+                continue
+            closer = None if joining.expired or self._small(query, known) else self._joined(query, known, cut, shares)
+            if closer is None:
                 return known
-            fallen = picked @ cut.bias
-            for units, image in guesses:
-                fallen = fallen + picked @ cut.weight[:, units] @ cut.hidden(image[None])[0, units]
-            met.append(fallen.numpy())
-            promised, following = _steepest(met)
-            if (len(shares) == 1 and promised <= query.slack) or float((following - weights).abs().max()) < 1e-3:
-                return known
-            weights = following
-        return known
+            tiles, here = closer, []
+            weights = max(tried, key=lambda pair: pair[0])[1]
 
     def _sum(
         self,
         query: Query,
         known: Known,
         cut: Head,
-        tiles: tuple[Sums, ...],
+        tiles: Sequence[Tile],
         scores: Float[Tensor, "classes"],
         start: Parameters,
         turns: int,
     ) -> tuple[float, Sequence[Share]]:
         """A lower bound of a row over the scores, and its shares."""
         row, constant = scores @ cut.weight, float(scores @ cut.bias)
-        split = parts(query, known, cut, tiles, row, _slopes(query, known, scores, start))
         images = _images(query, known)
         shares = [
-            Share(part, Tree(part.row, np.stack([part.pixels.point(image) for image in images]), self.growth))
-            for part in split
+            self._share(part, images)
+            for part in parts(query, known, cut, tiles, row, _slopes(query, known, scores, start))
         ]
         with ThreadPoolExecutor(self.threads) as pool:
-            for _ in range(turns):
+            for turn in range(turns):
                 floor = constant + sum(share.floor for share in shares)
-                hopeless = constant + sum(share.tree.ceiling for share in shares) <= query.slack
+                ceiling = constant + sum(share.tree.ceiling for share in shares)
+                late = turn > LATE * len(shares)
+                hopeless = ceiling <= query.slack + late * HEADROOM * (ceiling - floor)
                 widest = sorted((share for share in shares if share.room > 0), key=lambda share: -share.room)
                 if floor > query.slack or hopeless or not widest or query.budget.expired:
                     break
                 list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest[: self.threads]))
         return constant + sum(share.floor for share in shares), shares
+
+    def _share(self, part: Part, images: Sequence[Tensor]) -> Share:
+        points = np.stack([part.tile.pixels.point(image) for image in images])
+        return Share(part, Tree(part.row, points, self.growth))
+
+    def _small(self, query: Query, known: Known) -> bool:
+        suspects = query.rows[known.suspects(query)]
+        program = encode(query.graph, query.region, suspects, query.spec.order, known.bounds, query.slack).program
+        return program.binaries <= self.small
+
+    def _joined(self, query: Query, known: Known, cut: Head, shares: Sequence[Share]) -> list[Tile] | None:
+        """The tiles, pairs that disagree most as one; None where all agree or would be too large."""
+        apart = {(n, m): shares[n].apart(shares[m]) for n, m in combinations(range(len(shares)), 2)}
+        most = max(apart.values(), default=0.0)
+        if most <= AGREED:
+            return None
+        tiles = [share.part.tile for share in shares]
+        alone, pairs = set(range(len(tiles))), []
+        for n, m in sorted(apart, key=lambda pair: -apart[pair]):
+            if {n, m} <= alone and apart[n, m] >= most / 2:
+                one = joined(query, known, cut, [tiles[n], tiles[m]])
+                if one is not None:
+                    pairs.append(one)
+                    alone -= {n, m}
+        return [*(tiles[n] for n in sorted(alone)), *pairs] if pairs else None
+
+
+def _fallen(
+    cut: Head, rows: Float[Tensor, "rows classes"], guesses: Sequence[tuple[Tensor, Tensor]]
+) -> Float[np.ndarray, "rows"]:
+    """The rows' values with each group of hidden units as it is at its own image."""
+    values = rows @ cut.bias
+    for units, image in guesses:
+        values = values + rows @ cut.weight[:, units] @ cut.hidden(image[None])[0, units]
+    return values.numpy()
 
 
 def _images(query: Query, known: Known) -> list[Float[Tensor, "*shape"]]:

@@ -80,10 +80,15 @@ class Sums:
         return cls(parts, csr_matrix(scores.matrix[:, order]), scores.constants, scores.pixels)
 
     def row(self, weights: Float[np.ndarray, "scores"], prices: Float[np.ndarray, "all"]) -> Maxima:
-        """`weights @ scores + prices @ (image - middle)`, one price per pixel of the image."""
+        """`weights @ scores + prices @ (image - middle)`, one price per pixel of the image.
+
+        Pixels that the scores do not depend on are taken where they cost least.
+        """
         objective = weights @ self.matrix
-        objective[: self.parts.pixels] += (prices * self.pixels.radius)[self.pixels.moved]
-        return self.parts._replace(objective=objective, constant=float(weights @ self.constants))
+        priced = prices * self.pixels.radius
+        objective[: self.parts.pixels] += priced[self.pixels.moved]
+        alone = np.abs(np.delete(priced, self.pixels.moved)).sum()
+        return self.parts._replace(objective=objective, constant=float(weights @ self.constants - alone))
 
 
 def whole(row: Maxima) -> Cases:

@@ -10,8 +10,10 @@ decomposition, Guignard & Kim 1987). For any prices that add up to zero,
 and each minimum on the right is a small search of its own: trees that one search would multiply are added instead.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -52,10 +54,6 @@ class Head:
     def hidden(self, images: Float[Tensor, "images *shape"]) -> Float[Tensor, "images hidden"]:
         """The last hidden layer's values."""
         return Graph(self.body).values(images)[-1]
-
-    def split(self, row: Float[Tensor, "hidden"]) -> Float[Tensor, "tiles hidden"]:
-        """A row over the hidden units as one row per tile."""
-        return torch.stack([torch.zeros_like(row).index_copy(0, units, row[units]) for units in self.tiles])
 
 
 def head(graph: Graph) -> Head | None:
@@ -115,37 +113,69 @@ def _field(graph: Graph, layer: int) -> tuple[tuple[int, int], tuple[int, int]] 
 
 
 @dataclass(frozen=True, eq=False)
+class Tile:
+    """Some units of the hidden layer, encoded once for all rows."""
+
+    units: Int[Tensor, "units"]
+    sums: Sums
+
+    @property
+    def pixels(self) -> Pixels:
+        """The way from a point of the tile's rows to an image."""
+        return self.sums.pixels
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
     """One tile's share of a row.
 
-    units:  of the hidden layer
+    prices: of the tile's copies, per pixel of the image
     row:    the share over the tile's pixels and maxima, prices included
-    pixels: the way from a point of `row` to an image
     floor:  a proved lower bound of the share
     """
 
-    units: Int[Tensor, "units"]
+    tile: Tile
+    prices: Float[np.ndarray, "all"]
     row: Maxima
-    pixels: Pixels
     floor: float
 
+    @classmethod
+    def of(cls, tile: Tile, row: Float[Tensor, "hidden"], prices: Float[np.ndarray, "all"], floor: float) -> "Part":
+        """A tile's share of a row over the hidden layer."""
+        return cls(tile, prices, tile.sums.row(row[tile.units].numpy(), prices), floor)
 
-def sums(query: Query, known: Known, head: Head) -> tuple[Sums, ...]:
+
+def encoded(query: Query, known: Known, head: Head) -> tuple[Tile, ...]:
     """Every tile's hidden units as sums of maxima; empty where these would be too large."""
-    composed = [compose(head.graph(units), query.region, known.bounds) for units in head.tiles]
-    return () if max(part.entries for part in composed) > ENTRIES else tuple(map(Sums.of, composed))
+    found = []
+    for units in head.tiles:
+        tile = _tile(query, known, head, units)
+        if tile is None:
+            return ()
+        found.append(tile)
+    return tuple(found)
+
+
+def joined(query: Query, known: Known, head: Head, tiles: Sequence[Tile]) -> Tile | None:
+    """Tiles as one, in which copies of a pixel are one; None where it would be too large."""
+    return _tile(query, known, head, torch.cat([tile.units for tile in tiles]))
+
+
+def _tile(query: Query, known: Known, head: Head, units: Int[Tensor, "units"]) -> Tile | None:
+    composed = compose(head.graph(units), query.region, known.bounds)
+    return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
 
 
 def parts(
     query: Query,
     known: Known,
     head: Head,
-    tiles: tuple[Sums, ...],
+    tiles: Sequence[Tile],
     row: Float[Tensor, "hidden"],
     parameters: Parameters,
 ) -> tuple[Part, ...]:
     """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
-    rows = head.split(row)[None]
+    rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in tiles])[None]
     every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
     body = replace(query.graph, nodes=head.body)
     planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None)
@@ -160,6 +190,6 @@ def parts(
     floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
     floors = floors - prices @ query.region.center[0].flatten()
     return tuple(
-        Part(units, tile.row(row[units].numpy(), price.numpy()), tile.pixels, float(floor))
-        for units, tile, price, floor in zip(head.tiles, tiles, prices, floors, strict=True)
+        Part.of(tile, row, price.numpy(), float(floor))
+        for tile, price, floor in zip(tiles, prices, floors, strict=True)
     )
