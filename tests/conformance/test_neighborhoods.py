@@ -51,7 +51,7 @@ def run(
         method = replace(method, ascent=JointAscent(steps=20))
     if isinstance(method, Optimum):
         first = Certificate(ascent=JointAscent(steps=20))
-        method = replace(method, gap=0.2, first=first, hunt=Hunt(*[SmoothPgd(steps=5, restarts=1)] * 3))
+        method = replace(method, gap=0.2, first=first, hunt=Hunt(*[SmoothPgd(steps=5, restarts=1)] * 2))
     return method.run(LightProver(p, Budget.seconds(seconds), seed, on_progress))
 
 

@@ -20,7 +20,6 @@ class Hunt:
     """How witnesses are searched for.
 
     attack:    light; of six sets of rows the first three were worth their time
-    last:      tried where the light one finds nothing
     following: goes on from known changes (`Patterns`)
     parts:     of the way from the radii asked about inwards, at which known changes are tried
     ahead:     so many parts beyond the last at which one fails are attacked, every second one, in one batch
@@ -30,7 +29,6 @@ class Hunt:
     """
 
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=20, restarts=2, sets=3))
-    last: Attack = field(default_factory=SmoothPgd)
     following: Attack = field(default_factory=lambda: SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05)))
     parts: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
     ahead: int = 4
@@ -64,11 +62,10 @@ class Hunt:
                 if image is not None:
                     best = image
                     patterns.add(image, levels[n])
-        for attack in (self.attack, self.last):
-            if best is None and not budget.expired:
-                (best,) = _attacked(attack, problem, [radii], None, generator, budget)
-                if best is not None:
-                    patterns.add(best, radii)
+        if best is None and not budget.expired:
+            (best,) = _attacked(self.attack, problem, [radii], images[:1], generator, budget)
+            if best is not None:
+                patterns.add(best, radii)
         return None if best is None else self.trimmed(problem, best, radii)
 
     def alone(

@@ -4,11 +4,15 @@ Counterexample-guided: the largest objective that the known witnesses leave is p
 proof closes the gap; a witness lowers the bound. It gets there where radii are few, so for bands of rings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from aureole.core import Verdict
+from aureole.attacks import SmoothPgd
+from aureole.core import Answer, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.gap import stated
 from aureole.neighborhood.hunt import Hunt, descend, inner
@@ -16,8 +20,12 @@ from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left
+from aureole.neighborhood.upper import Left, ways_out
 from aureole.verify import COMPLETE
+
+
+NEAR = 0.8
+"""Rings that alone come to less than this share of the best size are not looked at alone."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Optimum(Method):
     """Radii proved to be within `gap` of the best possible, or as near as the time allows; then each ring is looked at.
 
     first:  the method that finds the radii to begin with, in `share` of the time
+    corners: share of the time left then, for each ring alone
     hunt:   how witnesses are searched for between two proofs
     least:  the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
             time; the part halves where the prover gives up and grows by half where it proves
@@ -32,7 +41,8 @@ class Optimum(Method):
 
     gap: float = 0.05
     first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.8, 1.0)))
-    share: float = 0.3
+    share: float = 0.25
+    corners: float = 0.4
     hunt: Hunt = field(default_factory=Hunt)
     least: float = 0.1
 
@@ -44,8 +54,10 @@ class Optimum(Method):
         try:
             prices = self._begin(prover).prices
             generator = torch.Generator().manual_seed(prover.seed)
-            for image in (*prover.witnesses, *self.hunt.alone(problem, generator, prover.budget)):
+            alone = self.hunt.alone(problem, generator, prover.budget)
+            for image in (*prover.witnesses, *alone):
                 left.without(image)
+            self._corners(prover, left, patterns, alone)
             part, descended = 1.0, False
             while True:
                 if not descended:
@@ -57,10 +69,7 @@ class Optimum(Method):
                     break
                 target = inner(problem, bound, self.gap)
                 radii = problem.within(prover.radii + part * (target - prover.radii))
-                answer = prover.check(radii)
-                if answer.witness is not None:
-                    patterns.add(answer.witness, radii)
-                    left.without(self.hunt.trimmed(problem, answer.witness, radii))
+                answer = self._asked(prover, left, patterns, radii)
                 descended = left.has(bound.radii)
                 if answer.verdict is Verdict.ROBUST:
                     part = min(1.0, 1.5 * part)
@@ -71,7 +80,7 @@ class Optimum(Method):
                         break
                     part, prover.query_seconds = 0.5, 2 * prover.query_seconds
             prover.query_seconds = usual
-            prover.look(self.hunt.last)
+            prover.look(SmoothPgd())
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
                 grow(prover, ring, COMPLETE)
         except KeyboardInterrupt:
@@ -79,6 +88,42 @@ class Optimum(Method):
         finally:
             prover.query_seconds = usual
         return replace(stated(prover.finish(look=True, prices=prices), bound), interrupted=interrupted)
+
+    def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
+        """Ask the prover; a witness lowers the bound."""
+        answer = prover.check(radii)
+        if answer.witness is not None:
+            patterns.add(answer.witness, radii)
+            left.without(self.hunt.trimmed(prover.problem, answer.witness, radii))
+        return answer
+
+    def _corners(self, prover: Prover, left: Left, patterns: Patterns, alone: Sequence[Tensor]) -> None:
+        """How far each ring can go alone, by proofs and witnesses, those that may go furthest first.
+
+        A weighted sum is largest near such corners, and the prover's witnesses there are better than an attack's.
+        """
+        problem = prover.problem
+        if problem.objective != "sum":
+            return
+        whole = prover.budget
+        prover.budget = whole.at_most(self.corners * whole.remaining)
+        limits = problem.caps.clone()
+        for image in alone:
+            ways = ways_out(problem, image)
+            if int((ways > -torch.inf).sum()) == 1:
+                limits = torch.minimum(limits, torch.where(ways > -torch.inf, ways, torch.inf))
+        for ring in (problem.weights * limits).argsort(descending=True).tolist():
+            proved, refused = float(prover.radii[ring]), float(limits[ring])
+            while refused - proved > self.gap / 2 * refused and not prover.budget.expired:
+                if float(problem.weights[ring]) * refused < NEAR * prover.size:
+                    break
+                radii = problem.floors.clone()
+                radii[ring] = (proved + refused) / 2
+                if self._asked(prover, left, patterns, radii).verdict is Verdict.ROBUST:
+                    proved = float(radii[ring])
+                else:
+                    refused = float(radii[ring])
+        prover.budget = whole
 
     def _begin(self, prover: Prover) -> Neighborhood:
         """What the first method finds in its share of the time."""
