@@ -23,7 +23,6 @@ from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left, ways_out
 from aureole.verify import COMPLETE
 
-
 NEAR = 0.8
 """Rings that alone come to less than this share of the best size are not looked at alone."""
 

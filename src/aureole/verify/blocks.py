@@ -74,7 +74,7 @@ class Blocks(Stage):
     share:   of the time left, for a row alone
     weights: mixing weights tried per set, before tiles are joined
     joining: share of the time left, until when tiles are joined
-    level:   share of the time left, for one sum over tiles
+    level:   share of the time left, before more tiles are joined
     small:   with so few binaries a MILP is faster than joined tiles, and this stage ends before it joins any
     threads: tiles that grow at the same time
     most:    with more open sets than this, nothing is tried
@@ -134,8 +134,8 @@ class Blocks(Stage):
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
         tried: list[tuple[float, Tensor]] = []
+        part = query
         while True:
-            part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
             value, shares = self._sum(part, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             tried.append((value, weights))
@@ -154,13 +154,15 @@ class Blocks(Stage):
             if known.broken or _steepest(real)[0] <= query.slack:
                 return known  # no weights would do
             _, following = _steepest([*real, *here])
-            if len(here) < self.weights and float((following - weights).abs().max()) >= 1e-3:
+            changed = float((following - weights).abs().max()) >= 1e-3
+            if changed and len(here) < self.weights and not part.budget.expired:
                 weights = following
                 continue
             closer = None if joining.expired or self._small(query, known) else self._joined(query, known, cut, shares)
             if closer is None:
                 return known
             tiles, here = closer, []
+            part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
             weights = max(tried, key=lambda pair: pair[0])[1]
 
     def _sum(
