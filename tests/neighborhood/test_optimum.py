@@ -11,6 +11,7 @@ from aureole.neighborhood.ascent import JointAscent
 from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.hunt import Hunt, inner, retreat
 from aureole.neighborhood.optimum import Optimum
+from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import Uniform
 from aureole.neighborhood.upper import UpperBound, ways_out
@@ -75,10 +76,11 @@ def test_a_witness_is_made_to_move_few_rings(linear_problem):
 def test_what_is_found_inside_is_a_witness_inside(linear_problem):
     problem = linear_problem((1.0, 2.0, 0.0), spec=AboveThreshold(0, 0.5), also=(linear_problem().spec,))
     radii = torch.tensor([0.45, 0.9, 0.0], dtype=F64)
-    image = LIGHT.inside(problem, radii, seeded(0))
+    patterns = Patterns(problem)
+    image = LIGHT.inside(problem, radii, patterns, seeded(0))
     assert image is not None and problem.region(radii).contains(image)
     assert float(problem.margin(problem.graph.replay(image))) <= 0
-    assert LIGHT.inside(problem, 0.1 * radii, seeded(0)) is None
+    assert LIGHT.inside(problem, 0.1 * radii, patterns, seeded(0)) is None
 
 
 def test_alone_each_ring_goes_to_where_it_breaks(linear_problem):
@@ -87,6 +89,18 @@ def test_alone_each_ring_goes_to_where_it_breaks(linear_problem):
     found = LIGHT.alone(problem, seeded(0))
     assert len(found) == 1
     assert float(ways_out(problem, found[0])[0]) == pytest.approx(0.5, rel=0.05)
+
+
+def test_the_rings_that_stop_are_those_that_witnesses_show(linear_problem):
+    """Each ring has an image that fails inside the region with that ring grown, or is at its cap."""
+    problem = linear_problem((4.0, 2.0, 0.2))
+    found = maximize(problem, METHOD, budget=Budget.seconds(60.0))
+    assert found.maximal and not found.open_rings
+    for ring, image in found.witnesses.items():
+        grown = found.radii.clone()
+        grown[ring] = min(float(grown[ring]) + problem.delta, float(problem.caps[ring]))
+        assert problem.region(grown).contains(image)
+        assert float(problem.margin(problem.graph.replay(image))) <= 0
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.attacks import SmoothPgd
-from aureole.core import Answer, Verdict
+from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.gap import stated
 from aureole.neighborhood.hunt import Hunt, descend, inner
@@ -26,59 +26,41 @@ from aureole.verify import COMPLETE
 NEAR = 0.8
 """Rings that alone come to less than this share of the best size are not looked at alone."""
 
+LAST = 2.0
+"""Seconds at most, when the time is over, for what the witnesses then leave: the bound that is reported."""
+
 
 @dataclass(frozen=True)
 class Optimum(Method):
     """Radii proved to be within `gap` of the best possible, or as near as the time allows; then each ring is looked at.
 
-    first:  the method that finds the radii to begin with, in `share` of the time
-    corners: share of the time left then, for each ring alone
-    hunt:   how witnesses are searched for between two proofs
-    least:  the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
-            time; the part halves where the prover gives up and grows by half where it proves
+    first:   the method that finds the radii to begin with, in `share` of the time
+    closing: share of the time left then, for proofs and witnesses in turns; after that each ring is grown
+    corners: share of that time, for single rings alone
+    hunt:    how witnesses are searched for between two proofs
+    least:   the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
+             time; the part halves where the prover gives up and grows by half where it proves
     """
 
     gap: float = 0.05
     first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.8, 1.0)))
     share: float = 0.25
+    closing: float = 0.85
     corners: float = 0.4
     hunt: Hunt = field(default_factory=Hunt)
     least: float = 0.1
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
-        left, patterns = Left(problem), Patterns(problem)
-        bound, interrupted, usual = left.best(), False, prover.query_seconds
-        prices = None
+        left = Left(problem)
+        interrupted, usual, prices = False, prover.query_seconds, None
         try:
-            prices = self._begin(prover).prices
-            generator = torch.Generator().manual_seed(prover.seed)
-            alone = self.hunt.alone(problem, generator, prover.budget)
-            for image in (*prover.witnesses, *alone):
-                left.without(image)
-            self._corners(prover, left, patterns, alone)
-            part, descended = 1.0, False
-            while True:
-                if not descended:
-                    time = prover.budget.remaining / 2
-                    bound = descend(
-                        problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
-                    )
-                if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
-                    break
-                target = inner(problem, bound, self.gap)
-                radii = problem.within(prover.radii + part * (target - prover.radii))
-                answer = self._asked(prover, left, patterns, radii)
-                descended = left.has(bound.radii)
-                if answer.verdict is Verdict.ROBUST:
-                    part = min(1.0, 1.5 * part)
-                elif descended:  # nothing was learnt about the target
-                    part /= 2
-                if part < self.least:
-                    if prover.query_seconds >= prover.budget.remaining:
-                        break
-                    part, prover.query_seconds = 0.5, 2 * prover.query_seconds
+            with prover.in_share(self.share):
+                prices = self.first.run(prover).prices
+            with prover.in_share(self.closing):
+                self._close(prover, left)
             prover.query_seconds = usual
+            prover.remember(left.images)
             prover.look(SmoothPgd())
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
                 grow(prover, ring, COMPLETE)
@@ -86,7 +68,39 @@ class Optimum(Method):
             interrupted = True
         finally:
             prover.query_seconds = usual
-        return replace(stated(prover.finish(look=True, prices=prices), bound), interrupted=interrupted)
+        found = stated(prover.finish(look=True, prices=prices), left.best(Budget.seconds(LAST)))
+        return replace(found, interrupted=interrupted)
+
+    def _close(self, prover: Prover, left: Left) -> None:
+        """Proofs and witnesses in turns until the gap is small enough."""
+        problem, patterns = prover.problem, Patterns(prover.problem)
+        generator = torch.Generator().manual_seed(prover.seed)
+        alone = self.hunt.alone(problem, generator, prover.budget)
+        for image in (*prover.witnesses, *alone):
+            left.without(image)
+        with prover.in_share(self.corners):
+            self._corners(prover, left, patterns, alone)
+        part, descended = 1.0, False
+        while True:
+            if not descended:
+                time = prover.budget.remaining / 2
+                bound = descend(
+                    problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
+                )
+            if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
+                return
+            target = inner(problem, bound, self.gap)
+            radii = problem.within(prover.radii + part * (target - prover.radii))
+            answer = self._asked(prover, left, patterns, radii)
+            descended = left.has(bound.radii)
+            if answer.verdict is Verdict.ROBUST:
+                part = min(1.0, 1.5 * part)
+            elif descended:  # nothing was learnt about the target
+                part /= 2
+            if part < self.least:
+                if prover.query_seconds >= prover.budget.remaining:
+                    return
+                part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
         """Ask the prover; a witness lowers the bound."""
@@ -104,8 +118,6 @@ class Optimum(Method):
         problem = prover.problem
         if problem.objective != "sum":
             return
-        whole = prover.budget
-        prover.budget = whole.at_most(self.corners * whole.remaining)
         limits = problem.caps.clone()
         for image in alone:
             ways = ways_out(problem, image)
@@ -122,13 +134,3 @@ class Optimum(Method):
                     proved = float(radii[ring])
                 else:
                     refused = float(radii[ring])
-        prover.budget = whole
-
-    def _begin(self, prover: Prover) -> Neighborhood:
-        """What the first method finds in its share of the time."""
-        whole = prover.budget
-        prover.budget = replace(whole, deadline=whole.at_most(self.share * whole.remaining).deadline)
-        try:
-            return self.first.run(prover)
-        finally:
-            prover.budget = whole

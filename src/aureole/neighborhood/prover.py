@@ -1,7 +1,9 @@
 """The prover as the methods see it: it remembers witnesses, counts calls and keeps the best proved radii."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -108,11 +110,25 @@ class Prover:
                 return Answer(Verdict.VULNERABLE, Why.ATTACK, witness=image, weakest=image)
         return None
 
+    @contextmanager
+    def in_share(self, share: float) -> Iterator[None]:
+        """Less time for what happens inside: a share of what is left."""
+        whole = self.budget
+        self.budget = replace(whole, deadline=whole.at_most(share * whole.remaining).deadline)
+        try:
+            yield
+        finally:
+            self.budget = whole
+
     def grown(self, ring: int) -> Float[Tensor, "rings"]:
         """The best radii with one ring grown by delta (at most to its cap)."""
         radii = self.radii.clone()
         radii[ring] = min(float(radii[ring]) + self.problem.delta, float(self.problem.caps[ring]))
         return radii
+
+    def remember(self, images: Iterable[Float[Tensor, "channels height width"]]) -> None:
+        """Images on which a spec fails, when replayed, as further witnesses."""
+        self._witnesses += [image for image in images if not any(image is known for known in self._witnesses)]
 
     def look(self, attack: Attack) -> None:
         """Attack the best radii grown by delta in each ring, all at once, for witnesses that stop the rings."""

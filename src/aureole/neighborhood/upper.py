@@ -69,10 +69,14 @@ def ways_out(problem: Problem, image: Float[Tensor, "channels height width"]) ->
 
 
 class Left:
-    """The radii that the witnesses so far leave, as a search that goes on when a witness is added."""
+    """The radii that the witnesses so far leave, as a search that goes on when a witness is added.
+
+    images: the witnesses that ruled out something
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.images: list[Tensor] = []
         self._rows = np.empty((0, len(problem.rings)))
         self._order = itertools.count()  # of equal boxes the older comes first
         self._heap: list[tuple[float, int, np.ndarray, np.ndarray]] = []
@@ -92,6 +96,7 @@ class Left:
         if (self._rows <= row).all(1).any():
             return  # another witness rules out as much
         self._rows = np.vstack([self._rows[~(row <= self._rows).all(1)], row])
+        self.images.append(image)
 
     def has(self, radii: Float[Tensor, "rings"]) -> bool:
         """Whether no witness so far rules the radii out."""
