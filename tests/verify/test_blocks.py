@@ -109,7 +109,7 @@ def test_without_tiles_or_sets_or_with_too_many_nothing_is_tried(monkeypatch):
     def never(*arguments):
         raise AssertionError("a tile was looked at")
 
-    monkeypatch.setattr(blocks_module, "parts", never)
+    monkeypatch.setattr(blocks_module.Tiling, "parts", never)
     for name in ("squashed",):
         graph = ZOO[name](seeded(1))
         query, known = asked(graph, box_of(graph, seeded(1), 0.5), TopK(0, 1))
@@ -188,9 +188,9 @@ def test_ctrl_c_leaves_what_was_known(monkeypatch):
     def struck(*arguments, **more):
         raise KeyboardInterrupt
 
-    for place in ("_slopes", "parts", "judge"):
+    for owner, place in ((blocks_module, "_slopes"), (blocks_module.Tiling, "parts"), (blocks_module, "judge")):
         with monkeypatch.context() as m:
-            m.setattr(blocks_module, place, struck)
+            m.setattr(owner, place, struck)
             answer = prove(query.original, query.region, query.spec, BLOCKS)
         assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, Why.INTERRUPTED)
         assert answer.margin_bound == before.margin_bound

@@ -10,7 +10,7 @@ from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concret
 from aureole.core import Graph
 from aureole.verify import tiles as tiles_module
 from aureole.verify.query import Known, Query
-from aureole.verify.tiles import MOST, Head, Part, encoded, head, joined, parts
+from aureole.verify.tiles import MOST, Head, Part, Tiling, head
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 
 every_net = pytest.mark.parametrize("name", NETS)
@@ -81,7 +81,7 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
     hidden = found.hidden(images)
     for parameters in ({}, drawn(known, g)):
         row = draw(g, hidden.shape[1])
-        split = parts(query, known, found, encoded(query, known, found), row, parameters)
+        split = Tiling.of(query, known, found).parts(row, parameters)
         together = sum(at(part, images) for part in split)  # every price is paid and given back
         torch.testing.assert_close(together, hidden @ row, rtol=0, atol=1e-9)
         for part in split:  # tiles need not agree on an image, so each lies below on its own
@@ -101,7 +101,7 @@ def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
     query, known, found = cut(name, 1)
     images = points_in(query.region, 20, seeded(20))
     row = draw(seeded(21), found.weight.shape[1])
-    for part in parts(query, known, found, encoded(query, known, found), row, {}):
+    for part in Tiling.of(query, known, found).parts(row, {}):
         moved = torch.zeros(images[0].numel(), dtype=torch.bool)
         moved[torch.from_numpy(part.tile.pixels.moved)] = True
         for image in images:
@@ -114,16 +114,16 @@ def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_joined_tiles_are_worth_what_they_were_and_less_is_given_away(name, seed):
     query, known, found = cut(name, seed)
-    tiles = encoded(query, known, found)
-    if len(tiles) < 2:
+    tiling = Tiling.of(query, known, found)
+    if len(tiling.tiles) < 2:
         return
     g = seeded(30 + seed)
     images = points_in(query.region, 500, g)
     row = draw(g, found.weight.shape[1])
-    one = joined(query, known, found, tiles[:2])
-    assert sorted(one.units.tolist()) == sorted(torch.cat([tile.units for tile in tiles[:2]]).tolist())
-    apart = parts(query, known, found, tiles, row, {})
-    closer = parts(query, known, found, [*tiles[2:], one], row, {})
+    fewer = tiling.joined([(0, 1)])
+    *_, one = fewer.tiles
+    assert sorted(one.units.tolist()) == sorted(torch.cat([tile.units for tile in tiling.tiles[:2]]).tolist())
+    apart, closer = tiling.parts(row, {}), fewer.parts(row, {})
     hidden = found.hidden(images) @ row
     for split in (apart, closer):
         torch.testing.assert_close(sum(at(part, images) for part in split), hidden, rtol=0, atol=1e-9)
@@ -137,7 +137,7 @@ def test_joined_tiles_are_worth_what_they_were_and_less_is_given_away(name, seed
 @every_net
 def test_a_price_on_a_pixel_that_a_tile_does_not_see_is_taken_where_it_costs_least(name):
     query, known, found = cut(name, 1)
-    tile = encoded(query, known, found)[0]
+    tile = Tiling.of(query, known, found).tiles[0]
     row = draw(seeded(40), found.weight.shape[1])
     prices = draw(seeded(41), query.region.center.numel()).numpy()
     part = Part.of(tile, row, prices, -math.inf)

@@ -30,7 +30,7 @@ class JointAscent:
     penalty: weight of the squared shortfall, in units of the clean margin
     goal:    the certified margin aimed at, in units of the clean margin; `near` less suffices to keep a point. Below 0
              for radii that a stronger proof than the climbed bounds may still carry
-    offers:  how often the best radii so far are offered on the way: after half of the steps, a quarter, and so on
+    offers:  how often the best radii so far are offered on the way: after 2/3 of the steps, 2/3 of that, and so on
     """
 
     steps: int = 120
@@ -39,7 +39,7 @@ class JointAscent:
     penalty: float = 3.0
     goal: float = 1e-3
     near: float = 5e-4
-    offers: int = 6
+    offers: int = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +81,10 @@ def climb(
     least, most = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
     log_radii = start.to(image).clamp(min=LEAST).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
-    adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95))
+    adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95), foreach=True)
     multiplier, best, size = 0.0, start.to(image), problem.size(start)
     kept: dict[int, dict[str, Tensor]] = {}
+    offered = {int(ascent.steps * (2 / 3) ** n) for n in range(1, ascent.offers + 1)}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
         relaxations, region = _relaxed(rings, graph, image, radii)
@@ -108,7 +109,7 @@ def climb(
             kept = {i: {name: v.detach().clone() for name, v in named.items()} for i, named in free.items()}
         if step == ascent.steps or budget.expired:
             break
-        if kept and step in [ascent.steps >> halvings for halvings in range(1, ascent.offers + 1)]:
+        if kept and step in offered:
             offer(best.cpu().double(), _hints(problem, rows, kept))
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):

@@ -17,7 +17,7 @@ from aureole.core import Why
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.stages import Stage, judge
-from aureole.verify.tiles import Head, Part, Tile, encoded, head, joined, parts
+from aureole.verify.tiles import Head, Part, Tiling, head
 from aureole.verify.tree import ERROR, Growth, Tree
 from aureole.verify.winners import settle
 
@@ -95,20 +95,20 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiles = encoded(query, known, cut)
-        if not tiles:
+        tiling = Tiling.of(query, known, cut)
+        if tiling is None:
             return known
-        known = self._rows(query, known, cut, tiles)
+        known = self._rows(query, known, tiling)
         mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
                 break
-            known = self._set(query, known, cut, tiles, rows)
+            known = self._set(query, known, tiling, rows)
             if rows in known.open_mixes(query):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
 
-    def _rows(self, query: Query, known: Known, cut: Head, tiles: Sequence[Tile]) -> Known:
+    def _rows(self, query: Query, known: Known, tiling: Tiling) -> Known:
         """Rows that stand in several open sets, alone: one proof closes all of them."""
         assert known.lower is not None
         images = torch.stack(_images(query, known))
@@ -119,16 +119,16 @@ class Blocks(Stage):
                 continue  # some image brings it to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             part = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
-            value, _ = self._sum(part, known, cut, tiles, query.rows[row], start, self.turns // 10)
+            value, _ = self._sum(part, known, tiling, query.rows[row], start, self.turns // 10)
             known = known.raised(row, value)
             if value <= query.slack:
                 break  # those that follow are further from a proof
         return known
 
-    def _set(self, query: Query, known: Known, cut: Head, tiles: Sequence[Tile], rows: tuple[int, ...]) -> Known:
+    def _set(self, query: Query, known: Known, tiling: Tiling, rows: tuple[int, ...]) -> Known:
         """Try mixing weights for one set until it is proved; tiles are joined where no weights can do it."""
         assert known.mixes is not None
-        mix, picked = known.mixes[rows], query.rows[list(rows)]
+        mix, picked, cut = known.mixes[rows], query.rows[list(rows)], tiling.head
         weights, best = _start(known, rows, mix), mix.value
         joining = query.budget.at_most(self.joining * query.budget.remaining)
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
@@ -136,7 +136,7 @@ class Blocks(Stage):
         tried: list[tuple[float, Tensor]] = []
         part = query
         while True:
-            value, shares = self._sum(part, known, cut, tiles, weights @ picked, mix.parameters, self.turns)
+            value, shares = self._sum(part, known, tiling, weights @ picked, mix.parameters, self.turns)
             best = max(best, value)
             tried.append((value, weights))
             known = known.mixed(rows, replace(mix, value=best))
@@ -158,10 +158,10 @@ class Blocks(Stage):
             if changed and len(here) < self.weights and not part.budget.expired:
                 weights = following
                 continue
-            closer = None if joining.expired or self._small(query, known) else self._joined(query, known, cut, shares)
+            closer = None if joining.expired or self._small(query, known) else _joined(tiling, shares)
             if closer is None:
                 return known
-            tiles, here = closer, []
+            tiling, here = closer, []
             part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
             weights = max(tried, key=lambda pair: pair[0])[1]
 
@@ -169,18 +169,17 @@ class Blocks(Stage):
         self,
         query: Query,
         known: Known,
-        cut: Head,
-        tiles: Sequence[Tile],
+        tiling: Tiling,
         scores: Float[Tensor, "classes"],
         start: Parameters,
         turns: int,
     ) -> tuple[float, Sequence[Share]]:
         """A lower bound of a row over the scores, and its shares."""
-        row, constant = scores @ cut.weight, float(scores @ cut.bias)
-        images = _images(query, known)
+        constant, images = float(scores @ tiling.head.bias), _images(query, known)
+        parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
         shares = [
-            self._share(part, images)
-            for part in parts(query, known, cut, tiles, row, _slopes(query, known, scores, start))
+            Share(part, Tree(part.row, np.stack([part.tile.pixels.point(image) for image in images]), self.growth))
+            for part in parts
         ]
         with ThreadPoolExecutor(self.threads) as pool:
             for turn in range(turns):
@@ -194,30 +193,21 @@ class Blocks(Stage):
                 list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest[: self.threads]))
         return constant + sum(share.floor for share in shares), shares
 
-    def _share(self, part: Part, images: Sequence[Tensor]) -> Share:
-        points = np.stack([part.tile.pixels.point(image) for image in images])
-        return Share(part, Tree(part.row, points, self.growth))
-
     def _small(self, query: Query, known: Known) -> bool:
         suspects = query.rows[known.suspects(query)]
         program = encode(query.graph, query.region, suspects, query.spec.order, known.bounds, query.slack).program
         return program.binaries <= self.small
 
-    def _joined(self, query: Query, known: Known, cut: Head, shares: Sequence[Share]) -> list[Tile] | None:
-        """The tiles, pairs that disagree most as one; None where all agree or would be too large."""
-        apart = {(n, m): shares[n].apart(shares[m]) for n, m in combinations(range(len(shares)), 2)}
-        most = max(apart.values(), default=0.0)
-        if most <= AGREED:
-            return None
-        tiles = [share.part.tile for share in shares]
-        alone, pairs = set(range(len(tiles))), []
-        for n, m in sorted(apart, key=lambda pair: -apart[pair]):
-            if {n, m} <= alone and apart[n, m] >= most / 2:
-                one = joined(query, known, cut, [tiles[n], tiles[m]])
-                if one is not None:
-                    pairs.append(one)
-                    alone -= {n, m}
-        return [*(tiles[n] for n in sorted(alone)), *pairs] if pairs else None
+
+def _joined(tiling: Tiling, shares: Sequence[Share]) -> Tiling | None:
+    """Tiles, pairs that disagree most as one; None where all agree or would be too large."""
+    apart = {(n, m): shares[n].apart(shares[m]) for n, m in combinations(range(len(shares)), 2)}
+    most, alone, pairs = max(apart.values(), default=0.0), set(range(len(shares))), []
+    for n, m in sorted(apart, key=lambda pair: -apart[pair]):
+        if {n, m} <= alone and apart[n, m] >= max(most / 2, AGREED):
+            pairs.append((n, m))
+            alone -= {n, m}
+    return tiling.joined(pairs)
 
 
 def _fallen(

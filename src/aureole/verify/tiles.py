@@ -145,51 +145,60 @@ class Part:
         return cls(tile, prices, tile.sums.row(row[tile.units].numpy(), prices), floor)
 
 
-def encoded(query: Query, known: Known, head: Head) -> tuple[Tile, ...]:
-    """Every tile's hidden units as sums of maxima; empty where these would be too large."""
-    found = []
-    for units in head.tiles:
-        tile = _tile(query, known, head, units)
-        if tile is None:
-            return ()
-        found.append(tile)
-    return tuple(found)
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """A question's network as tiles: all that rows over its scores need to be searched.
 
+    known: whose bounds and relaxations hold for the tiles
+    """
 
-def joined(query: Query, known: Known, head: Head, tiles: Sequence[Tile]) -> Tile | None:
-    """Tiles as one, in which copies of a pixel are one; None where it would be too large."""
-    return _tile(query, known, head, torch.cat([tile.units for tile in tiles]))
+    query: Query
+    known: Known
+    head: Head
+    tiles: tuple[Tile, ...]
 
+    @classmethod
+    def of(cls, query: Query, known: Known, head: Head) -> "Tiling | None":
+        """Cut as `head` says; None where a tile would be too large."""
+        empty = cls(query, known, head, ())
+        tiles = tuple(tile for units in head.tiles if (tile := empty._tile(units)) is not None)
+        return replace(empty, tiles=tiles) if len(tiles) == len(head.tiles) else None
 
-def _tile(query: Query, known: Known, head: Head, units: Int[Tensor, "units"]) -> Tile | None:
-    composed = compose(head.graph(units), query.region, known.bounds)
-    return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
+    def joined(self, pairs: Sequence[tuple[int, int]]) -> "Tiling | None":
+        """With some pairs of tiles as one each, in which copies of a pixel are one; None where all would be too large.
 
+        The tiles left alone come first.
+        """
+        alone, found = set(range(len(self.tiles))), []
+        for n, m in pairs:
+            tile = self._tile(torch.cat([self.tiles[n].units, self.tiles[m].units]))
+            if tile is not None:
+                found.append(tile)
+                alone -= {n, m}
+        return replace(self, tiles=(*(self.tiles[n] for n in sorted(alone)), *found)) if found else None
 
-def parts(
-    query: Query,
-    known: Known,
-    head: Head,
-    tiles: Sequence[Tile],
-    row: Float[Tensor, "hidden"],
-    parameters: Parameters,
-) -> tuple[Part, ...]:
-    """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
-    rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in tiles])[None]
-    every = {i: {n: v.expand(-1, rows.shape[1], *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
-    body = replace(query.graph, nodes=head.body)
-    planes, constants = backward(body, len(head.body) - 1, rows, known.relaxations, every or None)
-    slopes = planes[0].flatten(1)
-    sees = torch.zeros_like(slopes, dtype=torch.bool)
-    for b, tile in enumerate(tiles):
-        sees[b, torch.from_numpy(tile.pixels.moved)] = True
-    shared = sees.sum(0)
-    equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
-    # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
-    prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)
-    floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
-    floors = floors - prices @ query.region.center[0].flatten()
-    return tuple(
-        Part.of(tile, row, price.numpy(), float(floor))
-        for tile, price, floor in zip(tiles, prices, floors, strict=True)
-    )
+    def parts(self, row: Float[Tensor, "hidden"], parameters: Parameters) -> tuple[Part, ...]:
+        """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
+        query, relaxations = self.query, self.known.relaxations
+        rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in self.tiles])
+        every = {i: {n: v.expand(-1, len(rows), *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
+        body = replace(query.graph, nodes=self.head.body)
+        planes, constants = backward(body, len(body.nodes) - 1, rows[None], relaxations, every or None)
+        slopes = planes[0].flatten(1)
+        sees = torch.zeros_like(slopes, dtype=torch.bool)
+        for b, tile in enumerate(self.tiles):
+            sees[b, torch.from_numpy(tile.pixels.moved)] = True
+        shared = sees.sum(0)
+        equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
+        # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
+        prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)
+        floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
+        floors = floors - prices @ query.region.center[0].flatten()
+        return tuple(
+            Part.of(tile, row, price.numpy(), float(floor))
+            for tile, price, floor in zip(self.tiles, prices, floors, strict=True)
+        )
+
+    def _tile(self, units: Int[Tensor, "units"]) -> Tile | None:
+        composed = compose(self.head.graph(units), self.query.region, self.known.bounds)
+        return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
