@@ -103,11 +103,15 @@ class Optimum(Method):
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
-        """Ask the prover; a witness lowers the bound."""
-        answer = prover.check(radii)
+        """Ask the prover; a witness lowers the bound, and so does the same change at smaller radii."""
+        answer, problem = prover.check(radii), prover.problem
         if answer.witness is not None:
             patterns.add(answer.witness, radii)
-            left.without(self.hunt.trimmed(prover.problem, answer.witness, radii))
+            left.without(self.hunt.trimmed(problem, answer.witness, radii))
+            generator = torch.Generator().manual_seed(prover.seed)
+            deeper = self.hunt.inside(problem, radii, patterns, generator, prover.budget)
+            if deeper is not None:
+                left.without(deeper)
         return answer
 
     def _corners(self, prover: Prover, left: Left, patterns: Patterns, alone: Sequence[Tensor]) -> None:
