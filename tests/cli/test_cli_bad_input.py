@@ -156,6 +156,7 @@ def rings_of(files):
         ("--weights", "heavy", "weights 'heavy' are unknown; pass one of uniform"),
         ("--weights", "1,2", "2 weights for"),
         ("--weights", "nan", "weight"),
+        ("--device", "moon", "device 'moon' cannot be used here; pass cpu"),
     ],
 )
 def test_neighborhood_options(command, files, tmp_path, option, value, words):

@@ -1,12 +1,14 @@
 """The best radii of all: against the optimum of a network that is linear in its radii, where it is known."""
 
+import itertools
+
 import pytest
 import torch
 from scipy.optimize import linprog
 
 from aureole.attacks import SmoothPgd
 from aureole.core import AboveThreshold, Answer, Budget, Verdict, Why
-from aureole.neighborhood import OBJECTIVES, bounded, maximize
+from aureole.neighborhood import OBJECTIVES, bounded, maximize, upper
 from aureole.neighborhood.ascent import JointAscent
 from aureole.neighborhood.certificate import Certificate
 from aureole.neighborhood.hunt import Hunt, inner, retreat
@@ -86,7 +88,7 @@ def test_what_is_found_inside_is_a_witness_inside(linear_problem):
 def test_alone_each_ring_goes_to_where_it_breaks(linear_problem):
     """1 / price for ring 0; the others break the spec for no radius up to the cap, so no witness is theirs."""
     problem = linear_problem()
-    found = LIGHT.alone(problem, seeded(0))
+    found = LIGHT.alone(problem, Patterns(problem), seeded(0))
     assert len(found) == 1
     assert float(ways_out(problem, found[0])[0]) == pytest.approx(0.5, rel=0.05)
 
@@ -101,6 +103,24 @@ def test_the_rings_that_stop_are_those_that_witnesses_show(linear_problem):
         grown[ring] = min(float(grown[ring]) + problem.delta, float(problem.caps[ring]))
         assert problem.region(grown).contains(image)
         assert float(problem.margin(problem.graph.replay(image))) <= 0
+
+
+@pytest.mark.parametrize("pushes", [1, 5, 20])
+def test_ctrl_c_in_the_middle_of_a_step_loses_no_part_of_the_bound(linear_problem, monkeypatch, pushes):
+    """The search over what is left takes a box and puts its parts back; whatever is lost, the bound stays one."""
+    problem = linear_problem((4.0, 2.0, 0.2))
+    push, count = upper.heapq.heappush, itertools.count()
+
+    def struck(heap, item):
+        if next(count) == pushes:
+            raise KeyboardInterrupt
+        push(heap, item)
+
+    monkeypatch.setattr(upper.heapq, "heappush", struck)
+    found = maximize(problem, METHOD, budget=Budget.seconds(60.0))
+    assert found.interrupted
+    assert found.upper_bound >= best(problem) - 1e-9
+    assert found.size <= best(problem) + 1e-9
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -11,7 +11,7 @@ from aureole.neighborhood import Problem, maximize
 from aureole.verify import classify_labels, prove, prove_all
 from nets_zoo import ZOO, box_of, image_of, seeded
 
-ABSENT = ["cuda:99", "nonsense", *([] if torch.cuda.is_available() else ["cuda"])]
+ABSENT = ["cuda:99", "meta", "nonsense", *([] if torch.cuda.is_available() else ["cuda"])]
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 every_net = pytest.mark.parametrize("net", ZOO)
 

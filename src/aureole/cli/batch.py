@@ -138,9 +138,10 @@ def _same_settings(path: Path, settings: dict[str, Any]) -> None:
         return
     try:
         earlier = json_words.loads(read_bytes(path, "the settings of this batch"))
-        changed = [f"{name} {earlier.get(name)!r} -> {settings[name]!r}" for name in settings
-                   if earlier.get(name) != settings[name]]  # fmt: skip
-    except (ValueError, AttributeError) as error:
+        earlier = asdict(Settings()) | earlier  # what was no setting then
+        changed = [f"{name} {earlier[name]!r} -> {settings[name]!r}" for name in settings
+                   if earlier[name] != settings[name]]  # fmt: skip
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged; pass another --out") from error
     if changed:
         raise InputError(f"{path.parent} was begun with other settings ({', '.join(changed)}); pass another --out")

@@ -11,7 +11,7 @@ def usable(device: torch.device | str) -> torch.device:
     """The device of a name such as `cpu`, `cuda` or `cuda:1`; InputError for one that is unknown or not here."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()  # `meta` computes nothing
     except (RuntimeError, AssertionError) as error:  # torch says so when it was built without CUDA
         raise InputError(
             f"device {str(device)!r} cannot be used here; pass cpu, or cuda with a GPU and its torch"

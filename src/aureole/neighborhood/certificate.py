@@ -75,7 +75,9 @@ class Certificate(Method):
         if self.share[2] == 1:
             return found
         bounding = whole.at_most((1 / self.share[2] - 1) * whole.spent)  # a budget without end is not for this
-        return replace(bounded(found, problem, prover.witnesses, bounding, prover.seed), seconds=whole.spent)
+        return replace(
+            bounded(found, problem, prover.witnesses, bounding, prover.seed, device=prover.device), seconds=whole.spent
+        )
 
     @staticmethod
     def _order(problem: Problem, climbed: Climbed) -> list[int]:

@@ -23,6 +23,7 @@ def bounded(
     seed: int = 0,
     gap: float = 0.05,
     hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
+    device: torch.device | str = "cpu",
 ) -> Neighborhood:
     """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.
 
@@ -30,11 +31,13 @@ def bounded(
     ends at a distance of `gap`.
     """
     generator = torch.Generator().manual_seed(seed)
-    left = Left(problem)
-    alone = hunt.alone(problem, generator, budget.at_most(budget.remaining / 2))  # with many rings it takes long
+    left, patterns = Left(problem), Patterns(problem, device)
+    alone = hunt.alone(
+        problem, patterns, generator, budget.at_most(budget.remaining / 2)
+    )  # with many rings it takes long
     for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
-    return stated(found, descend(problem, left, Patterns(problem), hunt, found.size, gap, generator, budget))
+    return stated(found, descend(problem, left, patterns, hunt, found.size, gap, generator, budget))
 
 
 def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:

@@ -57,13 +57,15 @@ class Hunt:
         deeper = range(last + 1, min(last + 1 + self.ahead, len(levels)), 2)
         if deeper:
             starts = images[deeper.start : deeper.stop : 2, :2]
-            found = _attacked(self.following, problem, [levels[n] for n in deeper], starts, generator, budget)
+            found = _attacked(
+                self.following, problem, [levels[n] for n in deeper], starts, patterns.device, generator, budget
+            )
             for n, image in zip(deeper, found, strict=True):
                 if image is not None:
                     best = image
                     patterns.add(image, levels[n])
         if best is None and not budget.expired:
-            (best,) = _attacked(self.attack, problem, [radii], images[:1], generator, budget)
+            (best,) = _attacked(self.attack, problem, [radii], images[:1], patterns.device, generator, budget)
             if best is not None:
                 patterns.add(best, radii)
         return None if best is None else self.trimmed(problem, best, radii)
@@ -71,6 +73,7 @@ class Hunt:
     def alone(
         self,
         problem: Problem,
+        patterns: Patterns,
         generator: torch.Generator,
         budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     ) -> list[Tensor]:
@@ -88,7 +91,7 @@ class Hunt:
                 radii = problem.floors.clone()
                 radii[d] = middle[d]
                 asked.append(radii)
-            found = _attacked(self.attack, problem, asked, None, generator, budget)
+            found = _attacked(self.attack, problem, asked, None, patterns.device, generator, budget)
             for d, radii, image in zip(rings, asked, found, strict=True):
                 if image is None:
                     low[d] = middle[d]
@@ -207,6 +210,7 @@ def _attacked(
     problem: Problem,
     asked: list[Float[Tensor, "rings"]],
     starts: Float[Tensor, "asked starts *shape"] | None,
+    device: torch.device | str,
     generator: torch.Generator,
     budget: Budget,
 ) -> list[Tensor | None]:
@@ -215,7 +219,7 @@ def _attacked(
     given = problem.image.expand(len(asked), 1, *problem.image.shape) if starts is None else starts.to(problem.image)
     found: list[Tensor | None] = [None] * len(asked)
     for spec in problem.specs:
-        met = attack(problem.graph, regions, spec, generator=generator, budget=budget, starts=given)
+        met = attack(problem.graph, regions, spec, generator=generator, budget=budget, starts=given, device=device)
         for n, image in enumerate(met.images):
             if found[n] is None and float(met.margins[n]) <= 0:
                 found[n] = replayed(problem, regions[n], image)

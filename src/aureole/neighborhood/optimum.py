@@ -20,7 +20,7 @@ from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left, ways_out
+from aureole.neighborhood.upper import Left, UpperBound, ways_out
 from aureole.verify import COMPLETE
 
 NEAR = 0.8
@@ -66,16 +66,22 @@ class Optimum(Method):
                 grow(prover, ring, COMPLETE)
         except KeyboardInterrupt:
             interrupted = True
+            prover.remember(left.images)
         finally:
             prover.query_seconds = usual
-        found = stated(prover.finish(look=True, prices=prices), left.best(Budget.seconds(LAST)))
-        return replace(found, interrupted=interrupted)
+        found = prover.finish(look=True, prices=prices)
+        if interrupted:  # maybe in the middle of a step of the search over what is left
+            left = Left(problem)
+        for image in prover.witnesses:
+            left.without(image)
+        found = stated(found, left.best(Budget.seconds(LAST)))
+        return replace(found, seconds=prover.budget.spent, interrupted=interrupted)
 
     def _close(self, prover: Prover, left: Left) -> None:
         """Proofs and witnesses in turns until the gap is small enough."""
-        problem, patterns = prover.problem, Patterns(prover.problem)
+        problem, patterns = prover.problem, Patterns(prover.problem, prover.device)
         generator = torch.Generator().manual_seed(prover.seed)
-        alone = self.hunt.alone(problem, generator, prover.budget)
+        alone = self.hunt.alone(problem, patterns, generator, prover.budget)
         for image in (*prover.witnesses, *alone):
             left.without(image)
         with prover.in_share(self.corners):
@@ -87,7 +93,7 @@ class Optimum(Method):
                 bound = descend(
                     problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
                 )
-            if prover.budget.expired or not bound.tight or prover.size >= (1 - self.gap) * bound.value:
+            if prover.budget.expired or not bound.tight or self._met(prover, bound):
                 return
             target = inner(problem, bound, self.gap)
             radii = problem.within(prover.radii + part * (target - prover.radii))
@@ -102,11 +108,17 @@ class Optimum(Method):
                     return
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
+    def _met(self, prover: Prover, bound: UpperBound) -> bool:
+        """Whether the best radii are as near to the bound as they have to be."""
+        return prover.size >= (1 - self.gap) * bound.value
+
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
         """Ask the prover; a witness lowers the bound, and so does the same change at smaller radii."""
-        answer, problem = prover.check(radii), prover.problem
+        known, problem = len(prover.witnesses), prover.problem
+        answer = prover.check(radii)
         if answer.witness is not None:
-            patterns.add(answer.witness, radii)
+            if len(prover.witnesses) > known:
+                patterns.add(answer.witness, radii)
             left.without(self.hunt.trimmed(problem, answer.witness, radii))
             generator = torch.Generator().manual_seed(prover.seed)
             deeper = self.hunt.inside(problem, radii, patterns, generator, prover.budget)
@@ -129,10 +141,12 @@ class Optimum(Method):
                 limits = torch.minimum(limits, torch.where(ways > -torch.inf, ways, torch.inf))
         for ring in (problem.weights * limits).argsort(descending=True).tolist():
             proved, refused = float(prover.radii[ring]), float(limits[ring])
-            while refused - proved > self.gap / 2 * refused and not prover.budget.expired:
-                if float(problem.weights[ring]) * refused < NEAR * prover.size:
-                    break
+            while refused - proved > max(self.gap / 2 * refused, problem.delta) and not prover.budget.expired:
                 radii = problem.floors.clone()
+                radii[ring] = refused
+                far = float(problem.weights[ring]) > 0 and problem.size(radii) >= NEAR * prover.size
+                if not far or self._met(prover, left.best(prover.budget)):
+                    break
                 radii[ring] = (proved + refused) / 2
                 if self._asked(prover, left, patterns, radii).verdict is Verdict.ROBUST:
                     proved = float(radii[ring])

@@ -13,11 +13,13 @@ from aureole.neighborhood.problem import Problem
 class Patterns:
     """The changes met so far, the newest first; grows by `add`.
 
-    most: so many are kept
-    best: so many of them are looked at closely
+    device: where attacks that go on from them run
+    most:   so many are kept
+    best:   so many of them are looked at closely
     """
 
-    def __init__(self, problem: Problem, most: int = 96, best: int = 6) -> None:
+    def __init__(self, problem: Problem, device: torch.device | str = "cpu", most: int = 96, best: int = 6) -> None:
+        self.device = device
         self._problem, self._most, self._best = problem, most, best
         self._fast = problem.graph.to(torch.float32)
         self._image = problem.image.float()

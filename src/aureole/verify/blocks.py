@@ -119,7 +119,7 @@ class Blocks(Stage):
                 continue  # some image brings it to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             part = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
-            value, _ = self._sum(part, known, tiling, query.rows[row], start, self.turns // 10)
+            value, _ = self._sum(part, known, tiling, query.rows[row], start, self.turns // 10, patient=True)
             known = known.raised(row, value)
             if value <= query.slack:
                 break  # those that follow are further from a proof
@@ -134,9 +134,10 @@ class Blocks(Stage):
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
         tried: list[tuple[float, Tensor]] = []
-        part = query
+        part, small = query, None
         while True:
-            value, shares = self._sum(part, known, tiling, weights @ picked, mix.parameters, self.turns)
+            last = len(tiling.tiles) == 1 or joining.expired
+            value, shares = self._sum(part, known, tiling, weights @ picked, mix.parameters, self.turns, patient=last)
             best = max(best, value)
             tried.append((value, weights))
             known = known.mixed(rows, replace(mix, value=best))
@@ -158,11 +159,14 @@ class Blocks(Stage):
             if changed and len(here) < self.weights and not part.budget.expired:
                 weights = following
                 continue
-            closer = None if joining.expired or self._small(query, known) else _joined(tiling, shares)
+            if small is None:
+                small = self._small(query, known)
+            closer = None if joining.expired or small else _joined(tiling, shares)
             if closer is None:
                 return known
-            tiling, here = closer, []
-            part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
+            tiling, here, part = closer, [], query
+            if len(closer.tiles) > 1:
+                part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
             weights = max(tried, key=lambda pair: pair[0])[1]
 
     def _sum(
@@ -173,8 +177,12 @@ class Blocks(Stage):
         scores: Float[Tensor, "classes"],
         start: Parameters,
         turns: int,
+        patient: bool,
     ) -> tuple[float, Sequence[Share]]:
-        """A lower bound of a row over the scores, and its shares."""
+        """A lower bound of a row over the scores, and its shares.
+
+        patient: there is nothing better to do than to go on as long as a proof is possible
+        """
         constant, images = float(scores @ tiling.head.bias), _images(query, known)
         parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
         shares = [
@@ -185,7 +193,7 @@ class Blocks(Stage):
             for turn in range(turns):
                 floor = constant + sum(share.floor for share in shares)
                 ceiling = constant + sum(share.tree.ceiling for share in shares)
-                late = turn > LATE * len(shares)
+                late = not patient and turn > LATE * len(shares)
                 hopeless = ceiling <= query.slack + late * HEADROOM * (ceiling - floor)
                 widest = sorted((share for share in shares if share.room > 0), key=lambda share: -share.room)
                 if floor > query.slack or hopeless or not widest or query.budget.expired:

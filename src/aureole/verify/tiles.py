@@ -165,9 +165,9 @@ class Tiling:
         return replace(empty, tiles=tiles) if len(tiles) == len(head.tiles) else None
 
     def joined(self, pairs: Sequence[tuple[int, int]]) -> "Tiling | None":
-        """With some pairs of tiles as one each, in which copies of a pixel are one; None where all would be too large.
+        """With some pairs of tiles as one each, in which copies of a pixel are one; the tiles left alone come first.
 
-        The tiles left alone come first.
+        None where there are no pairs, or all would be too large.
         """
         alone, found = set(range(len(self.tiles))), []
         for n, m in pairs:
