@@ -10,6 +10,9 @@ form. Where cells share pixels each takes its own copy, and prices make the copi
 
 The value is concave in what each maximum's plane and mix contribute; its gradient comes from one pass up, which
 carries the pixels at which the bound is least.
+
+One long file, because numba keeps what it compiled by the file of the function that is called: a change in another one
+would go unnoticed.
 """
 
 from typing import NamedTuple
