@@ -32,9 +32,8 @@ def bounded(
     """
     generator = torch.Generator().manual_seed(seed)
     left, patterns = Left(problem), Patterns(problem, device)
-    alone = hunt.alone(
-        problem, patterns, generator, budget.at_most(budget.remaining / 2)
-    )  # with many rings it takes long
+    half = budget.at_most(budget.remaining / 2)  # with many rings it takes long
+    alone = hunt.alone(problem, patterns, generator, half)
     for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
     return stated(found, descend(problem, left, patterns, hunt, found.size, gap, generator, budget))

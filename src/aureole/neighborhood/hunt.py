@@ -182,7 +182,7 @@ def descend(
     attacking = budget.at_most(most_seconds)
     while True:
         bound = left.best(budget.at_most(hunt.share * budget.remaining))
-        if attacking.expired or not bound.tight or size >= (1 - gap) * bound.value:
+        if attacking.expired or not bound.tight or bound.met(size, gap):
             return bound
         image = hunt.inside(problem, inner(problem, bound, gap), patterns, generator, attacking)
         if image is None:

@@ -20,7 +20,7 @@ from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left, UpperBound, ways_out
+from aureole.neighborhood.upper import Left, ways_out
 from aureole.verify import COMPLETE
 
 NEAR = 0.8
@@ -53,13 +53,12 @@ class Optimum(Method):
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
         left = Left(problem)
-        interrupted, usual, prices = False, prover.query_seconds, None
+        interrupted, prices = False, None
         try:
             with prover.in_share(self.share):
                 prices = self.first.run(prover).prices
             with prover.in_share(self.closing):
                 self._close(prover, left)
-            prover.query_seconds = usual
             prover.remember(left.images)
             prover.look(SmoothPgd())
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
@@ -67,8 +66,6 @@ class Optimum(Method):
         except KeyboardInterrupt:
             interrupted = True
             prover.remember(left.images)
-        finally:
-            prover.query_seconds = usual
         found = prover.finish(look=True, prices=prices)
         if interrupted:  # maybe in the middle of a step of the search over what is left
             left = Left(problem)
@@ -93,7 +90,7 @@ class Optimum(Method):
                 bound = descend(
                     problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
                 )
-            if prover.budget.expired or not bound.tight or self._met(prover, bound):
+            if prover.budget.expired or not bound.tight or bound.met(prover.size, self.gap):
                 return
             target = inner(problem, bound, self.gap)
             radii = problem.within(prover.radii + part * (target - prover.radii))
@@ -107,10 +104,6 @@ class Optimum(Method):
                 if prover.query_seconds >= prover.budget.remaining:
                     return
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
-
-    def _met(self, prover: Prover, bound: UpperBound) -> bool:
-        """Whether the best radii are as near to the bound as they have to be."""
-        return prover.size >= (1 - self.gap) * bound.value
 
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
         """Ask the prover; a witness lowers the bound, and so does the same change at smaller radii."""
@@ -145,7 +138,7 @@ class Optimum(Method):
                 radii = problem.floors.clone()
                 radii[ring] = refused
                 far = float(problem.weights[ring]) > 0 and problem.size(radii) >= NEAR * prover.size
-                if not far or self._met(prover, left.best(prover.budget)):
+                if not far or left.best(prover.budget).met(prover.size, self.gap):
                     break
                 radii[ring] = (proved + refused) / 2
                 if self._asked(prover, left, patterns, radii).verdict is Verdict.ROBUST:

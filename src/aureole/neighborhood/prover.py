@@ -112,13 +112,13 @@ class Prover:
 
     @contextmanager
     def in_share(self, share: float) -> Iterator[None]:
-        """Less time for what happens inside: a share of what is left."""
-        whole = self.budget
+        """Less time for what happens inside: a share of what is left. `query_seconds` is afterwards as it was."""
+        whole, usual = self.budget, self.query_seconds
         self.budget = replace(whole, deadline=whole.at_most(share * whole.remaining).deadline)
         try:
             yield
         finally:
-            self.budget = whole
+            self.budget, self.query_seconds = whole, usual
 
     def grown(self, ring: int) -> Float[Tensor, "rings"]:
         """The best radii with one ring grown by delta (at most to its cap)."""

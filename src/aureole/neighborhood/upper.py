@@ -45,6 +45,10 @@ class UpperBound:
     radii: Float[Tensor, "rings"]
     tight: bool = True
 
+    def met(self, size: float, gap: float) -> bool:
+        """Whether a size is within `gap` (a share of the bound) of it."""
+        return size >= (1 - gap) * self.value
+
 
 def upper_bound(problem: Problem, witnesses: Iterable[Tensor], budget: Budget = Budget()) -> UpperBound:  # noqa: B008
     """The bound from witnesses: images of [0,1] on which one of the specs fails when replayed (this is not checked)."""

@@ -24,7 +24,6 @@ from aureole.verify.winners import settle
 NEAR = 0.05
 """A row alone is preferred to a mix whose bound is better by no more than this share of it."""
 
-
 HEADROOM, LATE = 0.1, 3
 """After so many turns a tile, ceilings that lie above zero by less than this share of what floors still have to rise
 count as too low."""
