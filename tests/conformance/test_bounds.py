@@ -61,7 +61,7 @@ def searched(graph: Graph, region: Region) -> dict[int, Interval]:
     """Inner bounds by branch and bound, region by region; what it cannot take keeps its linear bounds."""
     each = [intermediate_bounds(graph, one) for one in (region[i] for i in range(len(region)))]
     if not inexact(graph):
-        each = [reach(graph, region[i], bounds, Reaching(cases=6)) for i, bounds in enumerate(each)]
+        each = [reach(graph, region[i], bounds, Reaching(cases=(6, 6))) for i, bounds in enumerate(each)]
     return {i: Interval(torch.cat([b[i].lower for b in each]), torch.cat([b[i].upper for b in each])) for i in each[0]}
 
 

@@ -77,7 +77,7 @@ def test_many_questions_share_the_inner_bounds():
 
 def test_sets_keep_the_bounds_they_had():
     """A second climb that does nothing leaves the margin's bound where it was."""
-    idle = Ranges(least=0, reaching=Reaching(Growth(root=0, work=1), cases=1), climb=Climb(Ascent(steps=0)))
+    idle = Ranges(least=0, reaching=Reaching(Growth(root=0, work=1), cases=(1, 1)), climb=Climb(Ascent(steps=0)))
     for seed in range(4):
         graph, region, spec = question(seed, 2)
         once, twice = (prove(graph, region, spec, Portfolio((Screen(), Climb(), *more))) for more in ((), (idle,)))
@@ -97,7 +97,7 @@ def test_other_networks_are_left_alone():
 def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases):
     graph, region = net(seed), box(seed)
     plain = intermediate_bounds(graph, region)
-    found = reach(graph, region, plain, Reaching(cases=cases))
+    found = reach(graph, region, plain, Reaching(cases=(cases, cases)))
     values = graph.values(points_in(region, 2000, seeded(seed)))
     layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu)]
     for i, interval in found.items():

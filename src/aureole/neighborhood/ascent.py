@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.bounds import intermediate_bounds, lower_bounds, relax
+from aureole.bounds import Interval, intermediate_bounds, lower_bounds, relax
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, cast, project
 from aureole.core import Budget, Graph, Region, Rings, Rows, Spec
-from aureole.core.graph import merge_rectified_pools
+from aureole.core.graph import MaxPool, Relu, merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
 from aureole.verify.query import Hints, with_constants
@@ -28,8 +28,9 @@ class JointAscent:
     steps:   how many
     rates:   learning rates of log radii, of slopes and levels, of pool weights; they fall to `end` of that
     penalty: weight of the squared shortfall, in units of the clean margin
-    goal:    the certified margin aimed at, in units of the clean margin; `near` less suffices to keep a point. Below 0
-             for radii that a stronger proof than the climbed bounds may still carry
+    goal:    the certified margin aimed at, in units of the clean margin; `near` less suffices to keep a point
+    fall:    if not None, the goal is lower by so much, and the start's certified margin takes its place where that is
+             lower still: for radii that a stronger proof than the climbed bounds may carry
     offers:  how often the best radii so far are offered on the way: after 2/3 of the steps, 2/3 of that, and so on
     """
 
@@ -38,6 +39,7 @@ class JointAscent:
     end: float = 0.4
     penalty: float = 3.0
     goal: float = 1e-3
+    fall: float | None = None
     near: float = 5e-4
     offers: int = 7
 
@@ -65,12 +67,16 @@ def climb(
     ascent: JointAscent,
     budget: Budget,
     offer: Offer = lambda radii, hints: None,
-    parameters: Parameters | None = None,
+    hints: Hints | None = None,
+    least: Float[Tensor, "rings"] | None = None,
     device: torch.device | str = "cpu",
 ) -> Climbed:
     """Climb from radii whose certified margin is above the goal; `start` itself comes back if nothing better was met.
 
-    parameters: of the relaxation, to begin with
+    hints: of an earlier climb or an answer. The relaxation begins with their parameters. If their inner bounds are
+           tighter than plain ones, these are taken to be too pessimistic by as much all the way: an estimate, by which
+           radii are climbed to that a proof with such bounds may carry
+    least: the climb goes on from the start at once to radii that are nowhere smaller, and rings at their caps stay there
     """
     exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
     graph = exact.to(torch.float32, device)
@@ -78,7 +84,9 @@ def climb(
     rows = every.rows(graph.classes)[None].to(image)
     rings = Rings(problem.rings.index.to(device))
     unit = max(float(problem.margin(problem.graph.replay(problem.image))), 1e-6)  # in float32 it may vanish
-    least, most = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
+    lowest, highest = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
+    goal, lifts = ascent.goal, _lifts(problem, graph, image, hints)
+    parameters = {} if hints is None else hints.parameters
     log_radii = start.to(image).clamp(min=LEAST).log().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95), foreach=True)
@@ -87,18 +95,18 @@ def climb(
     offered = {int(ascent.steps * (2 / 3) ** n) for n in range(1, ascent.offers + 1)}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
-        relaxations, region = _relaxed(rings, graph, image, radii)
+        relaxations, region = _relaxed(rings, graph, image, radii, lifts)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
-            free |= {
-                i: {n: v.clone() for n, v in p.items()} for i, p in cast(parameters or {}, image).items() if i in free
-            }
+            free |= {i: {n: v.clone() for n, v in p.items()} for i, p in cast(parameters, image).items() if i in free}
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
         margin = _margin(problem, values)
-        good = float(margin.detach()) > (ascent.goal - ascent.near) * unit
+        if step == 0 and ascent.fall is not None:
+            goal = min(goal, float(margin.detach()) / unit) - ascent.fall
+        good = float(margin.detach()) > (goal - ascent.near) * unit
         adam.zero_grad(set_to_none=True)
-        short = ascent.goal - margin / unit
+        short = goal - margin / unit
         active = multiplier + ascent.penalty * float(short.detach()) > 0
         penalty = multiplier * short + ascent.penalty / 2 * short**2 if active else 0 * short
         # a whisper of every row keeps the slopes of those that are not the margin now from going stale
@@ -116,10 +124,13 @@ def climb(
             group["lr"] = rate * ascent.end ** (step / ascent.steps)
         adam.step()
         with torch.no_grad():
-            log_radii.copy_(torch.minimum(torch.maximum(log_radii, least), most))
+            if step == 0 and least is not None:
+                log_radii.copy_(torch.maximum(log_radii, least.to(image).clamp(min=LEAST).log()))
+                lowest = torch.where(start.to(image).clamp(min=LEAST).log() >= highest, highest, lowest)
+            log_radii.copy_(torch.minimum(torch.maximum(log_radii, lowest), highest))
             project(free)
     best.requires_grad_(True)
-    relaxations, region = _relaxed(rings, graph, image, best)
+    relaxations, region = _relaxed(rings, graph, image, best, lifts)
     values = lower_bounds(graph, region, rows, relaxations, kept or free or None)[0]
     _margin(problem, values).backward()
     prices = torch.zeros_like(best) if best.grad is None else -best.grad
@@ -133,10 +144,31 @@ def _hints(problem: Problem, rows: Tensor, parameters: Parameters) -> Hints:
     return Hints(problem.graph, rows=exact, parameters=cast(parameters, exact))
 
 
-def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor) -> tuple[Relaxations, Region]:
+Lifts = dict[int, tuple[Tensor, Tensor, Tensor]]
+"""By how much inner bounds may be moved inwards, lower and upper ones, but not beyond the clean image's values."""
+
+
+def _lifts(problem: Problem, graph: Graph, image: Tensor, hints: Hints | None) -> Lifts:
+    if hints is None or hints.region is None or hints.graph is not problem.graph:
+        return {}
+    plain = intermediate_bounds(graph, hints.region.to(image.dtype, image.device))
+    clean = graph.values(image[None])
+    found: Lifts = {}
+    for i in (node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)):
+        tight = hints.bounds[i]
+        lower, upper = (tight.lower.to(image) - plain[i].lower).clamp(min=0), plain[i].upper - tight.upper.to(image)
+        found[i] = lower, upper.clamp(min=0), clean[i]
+    return found
+
+
+def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor, lifts: Lifts) -> tuple[Relaxations, Region]:
     change = rings.spread(radii).expand_as(image)
     region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
-    return relax(graph, intermediate_bounds(graph, region)), region
+    bounds = dict(intermediate_bounds(graph, region))
+    for i, (lower, upper, clean) in lifts.items():
+        low, high = bounds[i].lower, bounds[i].upper
+        bounds[i] = Interval(torch.minimum(low + lower, clean), torch.maximum(high - upper, clean))
+    return relax(graph, bounds), region
 
 
 def _every_row(problem: Problem) -> Spec:

@@ -9,8 +9,9 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent
-from aureole.core import Budget, Verdict
+from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.ascent import Climbed, JointAscent, climb
+from aureole.neighborhood.corners import Corners
 from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
@@ -31,22 +32,48 @@ SEARCHING = Portfolio((*ROUGH.stages, Climb(Ascent(steps=15)), Ranges(), Blocks(
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 
+@dataclass(frozen=True, eq=False)
+class Tip:
+    """Where a climb may go on, and hints of the answer about these radii, if there was one."""
+
+    climbed: Climbed
+    hints: Hints | None
+
+    @property
+    def radii(self) -> Float[Tensor, "rings"]:
+        """Not necessarily proved."""
+        return self.climbed.radii
+
+    @property
+    def both(self) -> Hints:
+        """The climb's parameters and the answer's bounds."""
+        own = self.climbed.hints
+        return own if self.hints is None else replace(self.hints, parameters=own.parameters or self.hints.parameters)
+
+
 @dataclass(frozen=True)
 class Certificate(Method):
     """Ascent from the certified uniform ball, then beyond what bounds certify; at the end single rings are grown.
 
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
-    beyond:  by how much the certified margin that is climbed to falls each time, in units of the clean margin
-    further: steps of each such climb
-    least:   between proved and refused radii others are tried until their sizes are so close
+    corners: for the objective `sum`: where else the search may start
+    brief:   share of a query's time that each of these steps may take
+    mixed:   share of the climbed radii that the other rings of a corner begin with
+    beyond:  by how much the certified margin that is climbed to falls at first, in units of the clean margin; `faster`
+             times that after each proof, half of it where there was none, down to `least`
+    further: each such climb
     attack:  that looks for the witnesses at the end
     share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
-    beyond: float = 0.2
-    further: int = 30
+    corners: Corners = field(default_factory=Corners)
+    brief: float = 0.5
+    mixed: float = 0.02
+    beyond: float = 0.1
+    faster: float = 1.5
+    further: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), offers=0))
     least: float = 0.01
     share: tuple[float, float, float] = (0.5, 0.82, 0.85)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
@@ -60,13 +87,10 @@ class Certificate(Method):
             problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints),
             device=prover.device,
         )  # fmt: skip
-        for factor in self.shrink:
-            radii = problem.within(climbed.radii * factor)
-            if growing.expired or problem.size(radii) <= prover.size:
-                break
-            if prover.check(radii, INCOMPLETE, climbed.hints).verdict is Verdict.ROBUST:
-                break
-        climbed = self._overreach(prover, climbed, stretching)
+        tip = Tip(climbed, self._carried(prover, climbed))
+        if problem.objective == "sum":
+            tip = max(tip, self._cornered(prover, climbed, stretching), key=lambda tip: problem.size(tip.radii))
+        climbed = self._overreach(prover, tip, self.mixed * climbed.radii, stretching)
         for ring in self._order(problem, climbed):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
@@ -92,32 +116,55 @@ class Certificate(Method):
         if prover.problem.size(radii) > prover.size:
             prover.check(radii, AT_ONCE, hints)
 
-    def _overreach(self, prover: Prover, climbed: Climbed, budget: Budget) -> Climbed:
-        """Climb beyond what the bounds certify, for branch and bound to prove; at the end between proof and refusal."""
-        problem, best, tried, goal = prover.problem, climbed, climbed, 0.0
-        while not budget.expired:
-            goal -= self.beyond
-            further = replace(self.ascent, steps=self.further, goal=goal, offers=0)
-            tried = climb(
-                problem, tried.radii, further, budget, parameters=tried.hints.parameters, device=prover.device
-            )
-            if problem.size(tried.radii) <= prover.size:
-                return best
-            if not self._searched(prover, tried.radii, tried.hints):
-                break
-            best = tried
-        proved, refused = prover.radii, problem.within(tried.radii)
-        while not budget.expired and problem.size(refused) > (1 + self.least) * problem.size(proved):
-            radii = problem.within((proved + refused) / 2)
-            if self._searched(prover, radii, tried.hints):
-                proved, best = radii, tried
+    def _carried(self, prover: Prover, climbed: Climbed) -> Hints | None:
+        """Prove the climbed radii, or nearly those, with the climbed bounds; hints of the answer."""
+        for factor in self.shrink:
+            radii = prover.problem.within(climbed.radii * factor)
+            if prover.budget.expired or prover.problem.size(radii) <= prover.size:
+                return None
+            answer = prover.check(radii, INCOMPLETE, climbed.hints)
+            if answer.verdict is Verdict.ROBUST:
+                return answer.hints
+        return None
+
+    def _cornered(self, prover: Prover, climbed: Climbed, budget: Budget) -> Tip:
+        """Prove more rings at their caps, the others at their floors; the climbed radii where that fails."""
+        problem, tip = prover.problem, Tip(climbed, None)
+
+        def proved(radii: Float[Tensor, "rings"]) -> bool:
+            nonlocal tip
+            with prover.in_share(1.0, self.brief):
+                answer = self._searched(prover, radii)
+            if answer.verdict is not Verdict.ROBUST or answer.hints is None:
+                return False
+            tip = Tip(replace(climbed, radii=radii, hints=answer.hints), answer.hints)
+            return True
+
+        start = torch.where(climbed.radii >= problem.caps, problem.caps, problem.floors)
+        self.corners(problem, start, proved, budget, prover.seed, prover.device)
+        return tip
+
+    def _overreach(self, prover: Prover, tip: Tip, small: Float[Tensor, "rings"], budget: Budget) -> Climbed:
+        """Climb beyond what the bounds certify, for branch and bound to prove, by as much as it can.
+
+        small: the radii begin at least there
+        """
+        problem, fall = prover.problem, self.beyond
+        while not budget.expired and fall > self.least:
+            further = replace(self.further, fall=fall)
+            tried = climb(problem, tip.radii, further, budget, hints=tip.both, least=small, device=prover.device)
+            answer = None
+            if problem.size(tried.radii) > prover.size:
+                answer = self._searched(prover, tried.radii, tried.hints)
+            if answer is not None and answer.verdict is Verdict.ROBUST:
+                tip, fall = Tip(tried, answer.hints), self.faster * fall
             else:
-                refused = radii
-        return best
+                fall /= 2
+        return tip.climbed
 
     @staticmethod
-    def _searched(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints) -> bool:
-        return prover.check(prover.problem.within(radii), SEARCHING, hints).verdict is Verdict.ROBUST
+    def _searched(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints | None = None) -> Answer:
+        return prover.check(prover.problem.within(radii), SEARCHING, hints)
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
         """The largest single radius that attack and plain bounds settle, to a few percent."""

@@ -111,10 +111,11 @@ class Prover:
         return None
 
     @contextmanager
-    def in_share(self, share: float) -> Iterator[None]:
-        """Less time for what happens inside: a share of what is left. `query_seconds` is afterwards as it was."""
+    def in_share(self, share: float, query: float = 1.0) -> Iterator[None]:
+        """Less time for what happens inside: a share of what is left, and of `query_seconds`, which is set back."""
         whole, usual = self.budget, self.query_seconds
         self.budget = replace(whole, deadline=whole.at_most(share * whole.remaining).deadline)
+        self.query_seconds = query * usual
         try:
             yield
         finally:

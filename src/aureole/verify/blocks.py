@@ -1,5 +1,6 @@
 """The stage that proves sets of rows tile by tile (see `tiles`), and attacks from where the tiles are weakest."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,28 @@ class Share:
         return float((self.image - other.image).abs().flatten()[torch.from_numpy(both)].sum())
 
 
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """A row over the scores: a constant and the shares of all tiles."""
+
+    constant: float
+    shares: Sequence[Share]
+
+    @property
+    def floor(self) -> float:
+        """A proved lower bound."""
+        return self.constant + sum(share.floor for share in self.shares)
+
+    @property
+    def ceiling(self) -> float:
+        """No floor can be higher."""
+        return self.constant + sum(share.tree.ceiling for share in self.shares)
+
+    def widest(self, count: int) -> list[Share]:
+        """The shares with the most room, if they have any."""
+        return sorted((share for share in self.shares if share.room > 0), key=lambda share: -share.room)[:count]
+
+
 @dataclass(frozen=True)
 class Blocks(Stage):
     """A lower bound of each open set's mixed row as a sum over tiles, each searched by branch and bound.
@@ -70,7 +93,7 @@ class Blocks(Stage):
 
     growth:  of each tile's tree
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
-    share:   of the time left, for a row alone
+    share:   of the time left, for rows alone
     weights: mixing weights tried per set, before tiles are joined
     joining: share of the time left, until when tiles are joined
     level:   share of the time left, before more tiles are joined
@@ -81,7 +104,7 @@ class Blocks(Stage):
 
     growth: Growth = field(default_factory=Growth)
     turns: int = 2000
-    share: float = 0.2
+    share: float = 0.4
     weights: int = 4
     joining: float = 0.8
     level: float = 0.3
@@ -108,20 +131,27 @@ class Blocks(Stage):
         return judge(query, known, Why.BLOCKS)
 
     def _rows(self, query: Query, known: Known, tiling: Tiling) -> Known:
-        """Rows that stand in several open sets, alone: one proof closes all of them."""
-        assert known.lower is not None
+        """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row."""
         images = torch.stack(_images(query, known))
-        for row in known.lower.argsort(descending=True).tolist():
-            if sum(row in rows for rows in known.open_mixes(query)) < 2 or query.budget.expired:
-                continue
-            if float((query.graph(images) @ query.rows[row]).min()) <= query.slack:
-                continue  # some image brings it to zero
+        budget = query.budget.at_most(self.share * query.budget.remaining)
+        sums: dict[int, Sum] = {}
+        for row in _shared(query, known):
+            if budget.expired or float((query.graph(images) @ query.rows[row]).min()) <= query.slack:
+                continue  # late, or some image brings the row to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
-            part = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
-            value, _ = self._sum(part, known, tiling, query.rows[row], start, self.turns // 10, patient=True)
-            known = known.raised(row, value)
-            if value <= query.slack:
-                break  # those that follow are further from a proof
+            sums[row] = self._begin(query, known, tiling, query.rows[row], start)
+        with ThreadPoolExecutor(self.threads) as pool:
+            for _ in range(self.turns // 10):
+                widest = [share for total in sums.values() for share in total.widest(self.threads)]
+                list(pool.map(lambda share: share.tree.grow(lambda: budget.expired), widest))
+                for row, total in list(sums.items()):
+                    proved = total.floor > query.slack
+                    if proved or total.ceiling <= query.slack or not total.widest(1) or budget.expired:
+                        known = known.raised(row, total.floor)
+                        del sums[row]
+                sums = {row: sums[row] for row in _shared(query, known) if row in sums}
+                if not sums:
+                    break
         return known
 
     def _set(self, query: Query, known: Known, tiling: Tiling, rows: tuple[int, ...]) -> Known:
@@ -136,7 +166,9 @@ class Blocks(Stage):
         part, small = query, None
         while True:
             last = len(tiling.tiles) == 1 or joining.expired
-            value, shares = self._sum(part, known, tiling, weights @ picked, mix.parameters, self.turns, patient=last)
+            total = self._begin(query, known, tiling, weights @ picked, mix.parameters)
+            self._grow(part, total, patient=last)
+            value, shares = total.floor, total.shares
             best = max(best, value)
             tried.append((value, weights))
             known = known.mixed(rows, replace(mix, value=best))
@@ -168,42 +200,41 @@ class Blocks(Stage):
                 part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
             weights = max(tried, key=lambda pair: pair[0])[1]
 
-    def _sum(
-        self,
-        query: Query,
-        known: Known,
-        tiling: Tiling,
-        scores: Float[Tensor, "classes"],
-        start: Parameters,
-        turns: int,
-        patient: bool,
-    ) -> tuple[float, Sequence[Share]]:
-        """A lower bound of a row over the scores, and its shares.
+    def _begin(
+        self, query: Query, known: Known, tiling: Tiling, scores: Float[Tensor, "classes"], start: Parameters
+    ) -> Sum:
+        """A row over the scores before any tile has grown."""
+        images = _images(query, known)
+        parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
+        points = [np.stack([part.tile.pixels.point(image) for image in images]) for part in parts]
+        shares = [Share(part, Tree(part.row, at, self.growth)) for part, at in zip(parts, points, strict=True)]
+        return Sum(float(scores @ tiling.head.bias), shares)
+
+    def _grow(self, query: Query, total: Sum, patient: bool) -> None:
+        """Until the floor is a proof or will hardly become one.
 
         patient: there is nothing better to do than to go on as long as a proof is possible
         """
-        constant, images = float(scores @ tiling.head.bias), _images(query, known)
-        parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
-        shares = [
-            Share(part, Tree(part.row, np.stack([part.tile.pixels.point(image) for image in images]), self.growth))
-            for part in parts
-        ]
         with ThreadPoolExecutor(self.threads) as pool:
-            for turn in range(turns):
-                floor = constant + sum(share.floor for share in shares)
-                ceiling = constant + sum(share.tree.ceiling for share in shares)
-                late = not patient and turn > LATE * len(shares)
+            for turn in range(self.turns):
+                floor, ceiling = total.floor, total.ceiling
+                late = not patient and turn > LATE * len(total.shares)
                 hopeless = ceiling <= query.slack + late * HEADROOM * (ceiling - floor)
-                widest = sorted((share for share in shares if share.room > 0), key=lambda share: -share.room)
+                widest = total.widest(self.threads)
                 if floor > query.slack or hopeless or not widest or query.budget.expired:
                     break
-                list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest[: self.threads]))
-        return constant + sum(share.floor for share in shares), shares
+                list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest))
 
     def _small(self, query: Query, known: Known) -> bool:
         suspects = query.rows[known.suspects(query)]
         program = encode(query.graph, query.region, suspects, query.spec.order, known.bounds, query.slack).program
         return program.binaries <= self.small
+
+
+def _shared(query: Query, known: Known) -> list[int]:
+    """The rows that stand in several open sets."""
+    counts = Counter(row for rows in known.open_mixes(query) for row in rows)
+    return sorted(row for row, count in counts.items() if count > 1)
 
 
 def _joined(tiling: Tiling, shares: Sequence[Share]) -> Tiling | None:

@@ -1,4 +1,4 @@
-"""Inner bounds by branch and bound: how far each relu's input reaches, layer by layer.
+"""Inner bounds by branch and bound: how far each input of a relu or a pool reaches, layer by layer.
 
 A neuron sees a part of the image and of the maxima below; its range is the least value of a sum over these (`tree`),
 and that of its negative. Neurons that see the same, as over an even background, are searched once.
@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, Int
 
 from aureole.bounds import Bounds, Interval, intermediate_bounds
+from aureole.bounds.ops.maxpool import PoolRelaxation, to_windows
 from aureole.core import Graph, Region
-from aureole.core.graph import Linear, Node, Relu, Reshape
+from aureole.core.graph import Linear, MaxPool, Node, Relu, Reshape
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
 from aureole.verify.maxima import Sums, part
@@ -25,13 +26,20 @@ from aureole.verify.tree import ERROR, Growth, Tree
 class Reaching:
     """How ranges are searched.
 
-    cases:   for each end of a range, at most
+    cases:   for each end of a range, at most: before a relu, before a pool
+    early:   where so many cases raised an end by less than `little` of the range, no more are tried
+    sample:  neurons of a layer that are searched first
+    gain:    unless those get narrower by this share, the layer's others are left as they are
     chunk:   neurons encoded together
     threads: ranges searched at the same time
     """
 
     growth: Growth = field(default_factory=lambda: Growth(work=1))
-    cases: int = 8
+    cases: tuple[int, int] = (8, 40)
+    early: int = 4
+    little: float = 0.02
+    sample: int = 32
+    gain: float = 0.05
     chunk: int = 256
     threads: int = 2
 
@@ -43,25 +51,44 @@ def reach(
     reaching: Reaching = Reaching(),
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, Interval]:
-    """Tighter float64 bounds of the inputs of relus that may switch, but for the first ones; region of batch 1.
+    """Tighter float64 bounds of the inputs of relus and pools that are undecided, but for the first ones; batch 1.
 
     `stop()` ends the search early; what was found until then is kept.
     """
     found = dict(bounds)
-    layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu)]
-    for z in layers[1:]:
-        switching = found[z].unstable[0].flatten().nonzero().squeeze(1)
+    layers = [node for node in graph.nodes if isinstance(node.op, Relu | MaxPool)]
+    for node in layers[1:]:
+        z = node.inputs[0]
+        neurons = undecided(node, found[z])
+        spread = max(len(neurons) // reaching.sample, 1)
+        sampled = torch.arange(len(neurons)) % spread == 0
         lower, upper = found[z].lower.clone(), found[z].upper.clone()
-        for neurons in switching.split(reaching.chunk):
+        for part_of in (neurons[sampled], *neurons[~sampled].split(reaching.chunk)):
             if stop():
                 return found
-            sums = Sums.of(compose(_up_to(graph, z, neurons), region, found))
-            low, high = _ranges(sums, reaching, stop)
-            lower.view(-1)[neurons] = torch.maximum(lower.view(-1)[neurons], torch.from_numpy(low))
-            upper.view(-1)[neurons] = torch.minimum(upper.view(-1)[neurons], torch.from_numpy(high))
+            sums = Sums.of(compose(_up_to(graph, z, part_of), region, found))
+            known = torch.stack([lower.view(-1)[part_of], -upper.view(-1)[part_of]], 1).numpy()
+            low, high = _ranges(sums, known, isinstance(node.op, MaxPool), reaching, stop)
+            before = -known.sum()
+            lower.view(-1)[part_of] = torch.maximum(lower.view(-1)[part_of], torch.from_numpy(low))
+            upper.view(-1)[part_of] = torch.minimum(upper.view(-1)[part_of], torch.from_numpy(high))
+            if (upper - lower).view(-1)[part_of].sum() > (1 - reaching.gain) * before:
+                break
         found[z] = found[z].tighten(Interval(lower, upper))
         found = dict(intermediate_bounds(graph, region, found))
     return found
+
+
+def undecided(node: Node, z: Interval) -> Int[torch.Tensor, "neurons"]:
+    """The inputs of a relu or a pool on which it depends what it does; batch 1."""
+    if isinstance(node.op, Relu):
+        return z.unstable[0].flatten().nonzero().squeeze(1)
+    assert isinstance(node.op, MaxPool)
+    pool = PoolRelaxation.of(node, z)
+    several = pool.candidates.sum(-2) + pool.zero.to(torch.int64) > 1
+    places = torch.arange(z.lower[0].numel(), dtype=z.lower.dtype).reshape(z.lower.shape)
+    counting = pool.candidates & several.unsqueeze(-2) & (pool.upper > pool.lower)
+    return to_windows(places, node.op, -1)[counting].long().unique()
 
 
 def _up_to(graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"]) -> Graph:
@@ -75,18 +102,26 @@ def _up_to(graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"]) -> Graph
 
 
 def _ranges(
-    sums: Sums, reaching: Reaching, stop: Callable[[], bool]
+    sums: Sums, known: Float[np.ndarray, "neurons 2"], pooled: bool, reaching: Reaching, stop: Callable[[], bool]
 ) -> tuple[Float[np.ndarray, "neurons"], Float[np.ndarray, "neurons"]]:
+    """Both ends of every score's range, as far as its reader cares: a relu for the sign.
+
+    known: proved lower bounds of the scores and of their negatives
+    """
+    cases, enough = reaching.cases[pooled], np.inf if pooled else 0.0
     ends = list(_ends(sums))
+    worth = (known - reaching.little * known.sum(1, keepdims=True)).reshape(-1)
     places: dict[bytes, list[int]] = {}
     for n, row in enumerate(ends):
         places.setdefault(b"|".join(np.asarray(field).tobytes() for field in row), []).append(n)
     least = np.full(len(ends), -np.inf)
 
     def search(same: list[int]) -> None:
-        row = ends[same[0]]
+        row, needed = ends[same[0]], worth[same].min()
         tree = Tree(row, np.zeros((1, row.pixels)), reaching.growth)
-        while not tree.done and tree.count < reaching.cases and tree.floor <= 0 and not stop():
+        while not tree.done and tree.count < cases and tree.floor <= enough and not stop():
+            if tree.count >= reaching.early and tree.floor < needed:
+                break
             tree.grow()
         least[same] = tree.floor - ERROR
 
@@ -98,8 +133,7 @@ def _ranges(
 def _ends(sums: Sums) -> Iterator[Maxima]:
     """Every score and its negative."""
     nothing = np.zeros(len(sums.pixels.middle))
-    for n in range(len(sums.constants)):
-        for sign in (1.0, -1.0):
-            one = np.zeros(len(sums.constants))
-            one[n] = sign
-            yield part(sums.row(one, nothing))
+    for score in np.eye(len(sums.constants)):
+        row = part(sums.row(score, nothing))
+        yield row
+        yield row._replace(objective=-row.objective, constant=-row.constant)

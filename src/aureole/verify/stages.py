@@ -17,10 +17,10 @@ from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
 from aureole.bounds.linear import Parameters, cast, lower_planes
 from aureole.core import Why
-from aureole.core.graph import Relu
+from aureole.core.graph import MaxPool, Relu
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
-from aureole.verify.ranges import Reaching, reach
+from aureole.verify.ranges import Reaching, reach, undecided
 from aureole.verify.solver import Status, solver
 
 
@@ -190,13 +190,13 @@ def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
 class Ranges(Stage):
     """Inner bounds by branch and bound (`ranges`), and then the rows' and sets' bounds with them.
 
-    Nothing happens where no relus follow the first ones: pools alone gain next to nothing.
+    Nothing happens where no relus or pools follow the first relus.
 
-    least: relus that may switch; with fewer the MILP is faster
+    least: inputs of relus and pools that are undecided; with fewer the MILP is faster
     share: of the time that is left, for the inner bounds; large networks would take all of it
     """
 
-    least: int = 300
+    least: int = 100
     share: float = 0.6
     reaching: Reaching = field(default_factory=Reaching)
     climb: Climb = field(default_factory=lambda: Climb(Ascent(steps=20)))
@@ -210,9 +210,9 @@ class Ranges(Stage):
 
     def worthwhile(self, query: Query, known: Known) -> bool:
         """Whether the network is of the kind and large enough."""
-        relus = [node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)]
-        switching = sum(int(known.bounds[i].unstable.sum()) for i in relus)
-        return len(relus) > 1 and switching >= self.least and not inexact(query.graph)
+        layers = [node for node in query.graph.nodes if isinstance(node.op, Relu | MaxPool)]
+        count = sum(len(undecided(node, known.bounds[node.inputs[0]])) for node in layers)
+        return len(layers) > 1 and count >= self.least and not inexact(query.graph)
 
     def tightened(self, query: Query, known: Known) -> Known:
         """The same with tighter inner bounds."""

@@ -1,0 +1,74 @@
+"""Corners: a weighted sum of radii is largest where few rings are at their caps and the others are small.
+
+A ring at its cap costs far less than its first thousandths promise: pools and relus saturate. No slope shows that, but
+an attack on the whole step does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.attacks import SmoothPgd
+from aureole.attacks.base import Attack
+from aureole.core import Budget, Region
+from aureole.neighborhood.problem import Problem
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Rings go from floor to cap one after the other, those first that cost least margin per gain.
+
+    attack:   tells what a step costs, too optimistically
+    patience: the search ends when so many steps were not proved; each such ring is left out
+    """
+
+    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=12, restarts=4))
+    patience: int = 1
+
+    def __call__(
+        self,
+        problem: Problem,
+        start: Float[Tensor, "rings"],
+        proved: Callable[[Float[Tensor, "rings"]], bool],
+        budget: Budget,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> Float[Tensor, "rings"]:
+        """The radii after the last step that was proved; the start if none was."""
+        radii, refused = start, 0
+        left = [d for d in range(len(radii)) if problem.weights[d] > 0 and radii[d] < problem.caps[d]]
+        margin = float(problem.margin(problem.graph.replay(problem.image)))
+        while left and refused < self.patience and not budget.expired:
+            tried = radii.repeat(len(left), 1)
+            tried[range(len(left)), left] = problem.caps[left]
+            margins = self._margins(problem, tried, budget, seed, device)
+            gains = problem.weights[left] * (problem.caps - radii)[left]
+            worth = torch.where(margins > 0, gains / (margin - margins).clamp(min=1e-6), -torch.inf)
+            best = int(worth.argmax())
+            if margins[best] <= 0:
+                break
+            if proved(tried[best]):
+                radii, margin = tried[best], float(margins[best])
+            else:
+                refused += 1
+            left = [d for n, d in enumerate(left) if n != best and margins[n] > 0]
+        return radii
+
+    def _margins(
+        self,
+        problem: Problem,
+        radii: Float[Tensor, "tried rings"],
+        budget: Budget,
+        seed: int,
+        device: torch.device | str,
+    ) -> Float[Tensor, "tried"]:
+        """The smallest margin that the attack finds in each neighborhood."""
+        regions, found = Region.stack([problem.region(r) for r in radii]), []
+        for spec in problem.specs:
+            generator = torch.Generator().manual_seed(seed)
+            worst = self.attack(problem.graph, regions, spec, generator=generator, budget=budget, device=device)
+            found.append(spec.margin(problem.graph(worst.images)))
+        return torch.stack(found).amin(0)
