@@ -7,12 +7,12 @@ from test_maxima import KINDS, row_of, values
 
 from aureole.bounds import Ascent, intermediate_bounds
 from aureole.core import Graph, Region, TopK, Verdict
-from aureole.core.graph import Relu
+from aureole.core.graph import MaxPool, Relu, apply, merge_rectified_pools
 from aureole.verify import classify_labels, prove, prove_all
 from aureole.verify.cases import Maxima
 from aureole.verify.maxima import part
 from aureole.verify.prove import Portfolio
-from aureole.verify.ranges import Reaching, reach
+from aureole.verify.ranges import Reaching, reach, undecided
 from aureole.verify.stages import Climb, Ranges, Screen
 from aureole.verify.tree import Growth
 from nets_zoo import F64, Sketch, points_in, seeded
@@ -21,9 +21,13 @@ PLAIN = Portfolio((Screen(), Climb()))
 MORE = Portfolio((Screen(), Climb(), Ranges(least=0)))
 
 
-def net(seed: int) -> Graph:
+def net(seed: int, pool: int = 0) -> Graph:
+    """Three layers of relus, or two and pools with steps of 2 (they overlap when larger)."""
     s = Sketch((1, 12, 12), seeded(seed)).conv(4, 4, stride=(2, 2), padding=(1, 1)).relu()
-    s.conv(6, 3, stride=(2, 2), padding=(1, 1)).relu().conv(6, 3, padding=(1, 1)).relu()
+    if pool:
+        s.conv(6, 3, padding=(1, 1)).relu().pool(pool, 2)
+    else:
+        s.conv(6, 3, stride=(2, 2), padding=(1, 1)).relu().conv(6, 3, padding=(1, 1)).relu()
     return s.flat().linear(5).graph()
 
 
@@ -86,25 +90,54 @@ def test_sets_keep_the_bounds_they_had():
 
 
 def test_other_networks_are_left_alone():
-    graph = Sketch((1, 6, 6), seeded(0)).conv(3, 2).pool(2).flat().linear(4).relu().linear(3).graph()
+    """Only affine layers lie below the pool: its bounds are exact."""
+    graph = Sketch((1, 6, 6), seeded(0)).conv(3, 2).pool(2).flat().linear(3).graph()
     region = Region.ball(torch.rand((1, 6, 6), generator=seeded(0), dtype=F64), 0.3)
     answers = [prove(graph, region, TopK(0, 1), method) for method in (PLAIN, MORE)]
     assert answers[0].margin_bound == answers[1].margin_bound
 
 
+@pytest.mark.parametrize("pool", [0, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("cases", [1, 30])
-def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases):
-    graph, region = net(seed), box(seed)
+def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases, pool):
+    graph, region = merge_rectified_pools(net(seed, pool)), box(seed)
     plain = intermediate_bounds(graph, region)
-    found = reach(graph, region, plain, Reaching(cases=(cases, cases)))
+    found = reach(graph, region, plain, Reaching(cases=(cases, cases), gain=-1.0))
     values = graph.values(points_in(region, 2000, seeded(seed)))
-    layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu)]
+    layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)]
     for i, interval in found.items():
         assert bool((values[i] >= interval.lower - 1e-9).all() and (values[i] <= interval.upper + 1e-9).all())
         assert bool((interval.lower >= plain[i].lower).all() and (interval.upper <= plain[i].upper).all())
     for z in layers[1:]:
         assert float((found[z].upper - found[z].lower).sum()) < float((plain[z].upper - plain[z].lower).sum())
+
+
+def test_a_layer_whose_sample_gains_little_is_left():
+    graph, region = merge_rectified_pools(net(0, 2)), box(0)
+    plain = intermediate_bounds(graph, region)
+    z = next(node.inputs[0] for node in graph.nodes if isinstance(node.op, MaxPool))
+    changed = []
+    for gain in (-1.0, 2.0):
+        found = reach(graph, region, plain, Reaching(sample=8, gain=gain))
+        changed.append(int((found[z].upper < plain[z].upper).sum() + (found[z].lower > plain[z].lower).sum()))
+    assert 0 < 3 * changed[1] < changed[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_undecided_inputs_make_the_maximum(seed):
+    """Or its lower bound does; windows without any have one candidate."""
+    graph, region = merge_rectified_pools(net(seed, 2)), box(seed)
+    node = next(node for node in graph.nodes if isinstance(node.op, MaxPool))
+    z = intermediate_bounds(graph, region)[node.inputs[0]]
+    values = graph.values(points_in(region, 200, seeded(seed)))[node.inputs[0]]
+    decided = torch.ones(z.lower.numel(), dtype=torch.bool)
+    decided[undecided(node, z)] = False
+    kept = apply(node.op, [values.masked_fill(decided.view_as(z.lower), -torch.inf)], node.shape)
+    floor, exact = (apply(node.op, [layer], node.shape) for layer in (z.lower, values))
+    several = apply(node.op, [(~decided).to(F64).view_as(z.lower)], node.shape)[0] > 0
+    assert 0 < int(several.sum()) < several.numel()
+    assert torch.equal(torch.maximum(kept, floor)[:, several], exact[:, several])
 
 
 def test_an_end_at_once_keeps_the_bounds():

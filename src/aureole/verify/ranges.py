@@ -88,7 +88,7 @@ def undecided(node: Node, z: Interval) -> Int[torch.Tensor, "neurons"]:
     several = pool.candidates.sum(-2) + pool.zero.to(torch.int64) > 1
     places = torch.arange(z.lower[0].numel(), dtype=z.lower.dtype).reshape(z.lower.shape)
     counting = pool.candidates & several.unsqueeze(-2) & (pool.upper > pool.lower)
-    return to_windows(places, node.op, -1)[counting].long().unique()
+    return to_windows(places, node.op, -1.0)[counting].long().unique()
 
 
 def _up_to(graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"]) -> Graph:
