@@ -27,6 +27,8 @@ class JointAscent:
 
     steps:   how many
     rates:   learning rates of log radii, of slopes and levels, of pool weights; they fall to `end` of that
+    warm:    steps in which the rates rise to that: Adam's first ones go all the way in every parameter, which good ones
+             do not survive
     penalty: weight of the squared shortfall, in units of the clean margin
     goal:    the certified margin aimed at, in units of the clean margin; `near` less suffices to keep a point
     fall:    if not None, the goal is lower by so much, and the start's certified margin takes its place where that is
@@ -37,6 +39,7 @@ class JointAscent:
     steps: int = 120
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
     end: float = 0.4
+    warm: int = 1
     penalty: float = 3.0
     goal: float = 1e-3
     fall: float | None = None
@@ -76,7 +79,7 @@ def climb(
     hints: of an earlier climb or an answer. The relaxation begins with their parameters. If their inner bounds are
            tighter than plain ones, these are taken to be too pessimistic by as much all the way: an estimate, by which
            radii are climbed to that a proof with such bounds may carry
-    least: the climb goes on from the start at once to radii that are nowhere smaller, and rings at their caps stay there
+    least: the climb goes on from the start at once to radii that are nowhere smaller; rings at their caps stay there
     """
     exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
     graph = exact.to(torch.float32, device)
@@ -121,7 +124,7 @@ def climb(
             offer(best.cpu().double(), _hints(problem, rows, kept))
         multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
-            group["lr"] = rate * ascent.end ** (step / ascent.steps)
+            group["lr"] = rate * ascent.end ** (step / ascent.steps) * min((step + 1) / ascent.warm, 1)
         adam.step()
         with torch.no_grad():
             if step == 0 and least is not None:

@@ -28,7 +28,9 @@ ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
 
-SEARCHING = Portfolio((*ROUGH.stages, Climb(Ascent(steps=15)), Ranges(), Blocks()))
+SEARCHING = Portfolio(
+    (*ROUGH.stages, Ranges(climb=Climb(Ascent(steps=0), most_sets=0)), Climb(Ascent(steps=10)), Blocks())
+)
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 
@@ -38,6 +40,7 @@ class Tip:
 
     climbed: Climbed
     hints: Hints | None
+    corner: bool = False
 
     @property
     def radii(self) -> Float[Tensor, "rings"]:
@@ -57,25 +60,28 @@ class Certificate(Method):
 
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
     corners: for the objective `sum`: where else the search may start
-    brief:   share of a query's time that each of these steps may take
+    brief:   share of a query's time for radii that bounds do not carry: there are others to try
     mixed:   share of the climbed radii that the other rings of a corner begin with
     beyond:  by how much the certified margin that is climbed to falls at first, in units of the clean margin; `faster`
              times that after each proof, half of it where there was none, down to `least`
-    further: each such climb
+    further, filling: each such climb, and the first one from a corner
     attack:  that looks for the witnesses at the end
     share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
     """
 
-    ascent: JointAscent = field(default_factory=JointAscent)
+    ascent: JointAscent = field(default_factory=lambda: JointAscent(steps=100))
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     corners: Corners = field(default_factory=Corners)
     brief: float = 0.5
     mixed: float = 0.02
     beyond: float = 0.1
     faster: float = 1.5
-    further: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), offers=0))
+    further: JointAscent = field(
+        default_factory=lambda: JointAscent(steps=30, rates=(0.1, 0.07, 0.2), warm=5, offers=0)
+    )
+    filling: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), warm=8, offers=0))
     least: float = 0.01
-    share: tuple[float, float, float] = (0.5, 0.82, 0.85)
+    share: tuple[float, float, float] = (0.5, 0.9, 0.92)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
@@ -133,11 +139,10 @@ class Certificate(Method):
 
         def proved(radii: Float[Tensor, "rings"]) -> bool:
             nonlocal tip
-            with prover.in_share(1.0, self.brief):
-                answer = self._searched(prover, radii)
+            answer = self._searched(prover, radii)
             if answer.verdict is not Verdict.ROBUST or answer.hints is None:
                 return False
-            tip = Tip(replace(climbed, radii=radii, hints=answer.hints), answer.hints)
+            tip = Tip(replace(climbed, radii=radii, hints=answer.hints), answer.hints, corner=True)
             return True
 
         start = torch.where(climbed.radii >= problem.caps, problem.caps, problem.floors)
@@ -149,22 +154,29 @@ class Certificate(Method):
 
         small: the radii begin at least there
         """
-        problem, fall = prover.problem, self.beyond
+        problem, fall, ascent = prover.problem, self.beyond, self.filling if tip.corner else self.further
         while not budget.expired and fall > self.least:
-            further = replace(self.further, fall=fall)
-            tried = climb(problem, tip.radii, further, budget, hints=tip.both, least=small, device=prover.device)
+            tried = climb(
+                problem,
+                tip.radii,
+                replace(ascent, fall=fall),
+                budget,
+                hints=tip.both,
+                least=small,
+                device=prover.device,
+            )
             answer = None
             if problem.size(tried.radii) > prover.size:
                 answer = self._searched(prover, tried.radii, tried.hints)
             if answer is not None and answer.verdict is Verdict.ROBUST:
-                tip, fall = Tip(tried, answer.hints), self.faster * fall
+                tip, fall, ascent = Tip(tried, answer.hints), self.faster * fall, self.further
             else:
                 fall /= 2
         return tip.climbed
 
-    @staticmethod
-    def _searched(prover: Prover, radii: Float[Tensor, "rings"], hints: Hints | None = None) -> Answer:
-        return prover.check(prover.problem.within(radii), SEARCHING, hints)
+    def _searched(self, prover: Prover, radii: Float[Tensor, "rings"], hints: Hints | None = None) -> Answer:
+        with prover.in_share(1.0, self.brief):
+            return prover.check(prover.problem.within(radii), SEARCHING, hints)
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
         """The largest single radius that attack and plain bounds settle, to a few percent."""
