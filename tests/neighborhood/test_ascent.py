@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from aureole.bounds import Interval
 from aureole.core import AboveThreshold, Budget, Region, Rings, Verdict
 from aureole.core.graph import Linear
 from aureole.neighborhood import Problem, named_weights
@@ -52,3 +55,65 @@ def test_a_spec_with_constants_climbs_as_its_shifted_network():
         assert prove(graph, region, spec).verdict is Verdict.ROBUST
         climbed.append(radii)
     assert climbed[0].tolist() == pytest.approx(climbed[1].tolist(), rel=0.05)
+
+
+def deep_problem(seed: int = 3, **more) -> Problem:
+    """Two layers of relus, so that inner bounds are not exact."""
+    image = torch.full((1, 6, 6), 0.5, dtype=F64)
+    mask = torch.zeros(6, 6, dtype=torch.bool)
+    mask[0, 0] = True
+    rings = Rings.around(mask)
+    graph = Sketch((1, 6, 6), seeded(seed)).conv(4, 2).relu().conv(4, 2).relu().flat().linear(3).graph()
+    spec = AboveThreshold(0, float(graph(image[None])[0, 0]) - 0.3)
+    return Problem(graph, image, rings, spec, named_weights("uniform", rings), **more)
+
+
+def certified(problem: Problem, radii: torch.Tensor, hints: Hints) -> float:
+    """The margin by the climbed bounds."""
+    answer = prove(problem.graph, problem.region(radii), problem.spec, AT_ONCE, hints=hints)
+    assert answer.margin_bound is not None
+    return answer.margin_bound
+
+
+@pytest.mark.parametrize("fall", [0.1, 0.5])
+def test_a_fall_is_how_far_below_the_start_the_certified_margin_may_end(fall):
+    problem = deep_problem()
+    first = climb(problem, torch.full((len(problem.rings),), 1e-3, dtype=F64), JointAscent(steps=60), Budget())
+    further = climb(problem, first.radii, JointAscent(steps=40, warm=5, fall=fall), Budget(), hints=first.hints)
+    assert problem.size(further.radii) > 1.01 * problem.size(first.radii)
+    before, after = (certified(problem, found.radii, found.hints) for found in (first, further))
+    assert before > -1e-4
+    assert after > before - (fall + 0.01) * 0.3  # 0.3 is the clean margin
+
+
+def test_tighter_bounds_near_the_start_carry_larger_radii():
+    """An answer's bounds are believed, here half as wide as plain ones; those of another network are not."""
+    problem = deep_problem()
+    start = climb(problem, torch.full((len(problem.rings),), 1e-3, dtype=F64), JointAscent(steps=60), Budget()).radii
+    region = problem.region(start)
+    plain = prove(problem.graph, region, problem.spec, AT_ONCE).hints
+    assert plain is not None
+    clean = problem.graph.values(problem.image[None])
+    halved = {
+        i: Interval((b.lower + clean[i]) / 2, (b.upper + clean[i]) / 2)
+        for i, b in plain.bounds.items()
+        if i < len(clean)
+    }
+    tight = replace(plain, bounds=halved)
+    elsewhere = replace(tight, graph=deep_problem(4).graph)
+    plain_size, tight_size, other_size = (
+        problem.size(climb(problem, start, JointAscent(steps=40, warm=5), Budget(), hints=hints).radii)
+        for hints in (plain, tight, elsewhere)
+    )
+    assert tight_size > 1.03 * plain_size
+    assert other_size == pytest.approx(plain_size, rel=0.05)
+
+
+def test_rings_at_their_caps_stay_there_and_others_begin_where_told():
+    problem = deep_problem(cap=torch.tensor([1e-4, 1.0, 1.0, 1.0, 1.0, 1e-4], dtype=F64))
+    start = torch.tensor([1e-4, 0, 0, 0, 0, 1e-4], dtype=F64)
+    least = torch.full((6,), 1e-3, dtype=F64)
+    found = climb(problem, start, JointAscent(steps=1, rates=(0.0, 0.1, 0.1)), Budget(), least=least).radii
+    assert found.tolist() == pytest.approx([1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-4], rel=1e-4)
+    longer = climb(problem, start, JointAscent(steps=40, goal=0.9), Budget(), least=least).radii
+    assert longer[[0, 5]].tolist() == pytest.approx([1e-4, 1e-4], rel=1e-4)
