@@ -64,6 +64,7 @@ class Certificate(Method):
     mixed:   share of the climbed radii that the other rings of a corner begin with
     beyond:  by how much the certified margin that is climbed to falls at first, in units of the clean margin; `faster`
              times that after each proof, half of it where there was none, down to `least`
+    back:    shares of the way there that are tried until one is proved
     further, filling: each such climb, and the first one from a corner
     attack:  that looks for the witnesses at the end
     share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
@@ -76,6 +77,7 @@ class Certificate(Method):
     mixed: float = 0.02
     beyond: float = 0.1
     faster: float = 1.5
+    back: tuple[float, ...] = (1.0, 0.5, 0.25)
     further: JointAscent = field(
         default_factory=lambda: JointAscent(steps=30, rates=(0.1, 0.07, 0.2), warm=5, offers=0)
     )
@@ -157,20 +159,19 @@ class Certificate(Method):
         problem, fall, ascent = prover.problem, self.beyond, self.filling if tip.corner else self.further
         while not budget.expired and fall > self.least:
             tried = climb(
-                problem,
-                tip.radii,
-                replace(ascent, fall=fall),
-                budget,
-                hints=tip.both,
-                least=small,
-                device=prover.device,
-            )
-            answer = None
-            if problem.size(tried.radii) > prover.size:
-                answer = self._searched(prover, tried.radii, tried.hints)
-            if answer is not None and answer.verdict is Verdict.ROBUST:
-                tip, fall, ascent = Tip(tried, answer.hints), self.faster * fall, self.further
-            else:
+                problem, tip.radii, replace(ascent, fall=fall), budget,
+                hints=tip.both, least=small, device=prover.device,
+            )  # fmt: skip
+            way = tried.radii - tip.radii
+            for share in self.back:
+                radii = tip.radii + share * way
+                answer = None
+                if problem.size(radii) > prover.size and not budget.expired:
+                    answer = self._searched(prover, radii, tried.hints)
+                if answer is not None and answer.verdict is Verdict.ROBUST:
+                    tip, ascent = Tip(replace(tried, radii=radii), answer.hints), self.further
+                    fall *= self.faster
+                    break
                 fall /= 2
         return tip.climbed
 
