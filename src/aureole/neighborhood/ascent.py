@@ -157,7 +157,8 @@ def _lifts(problem: Problem, graph: Graph, image: Tensor, hints: Hints | None) -
     plain = intermediate_bounds(graph, hints.region.to(image.dtype, image.device))
     clean = graph.values(image[None])
     found: Lifts = {}
-    for i in (node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)):
+    inputs = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)}
+    for i in inputs & hints.bounds.keys():
         tight = hints.bounds[i]
         lower, upper = (tight.lower.to(image) - plain[i].lower).clamp(min=0), plain[i].upper - tight.upper.to(image)
         found[i] = lower, upper.clamp(min=0), clean[i]

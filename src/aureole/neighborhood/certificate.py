@@ -49,9 +49,11 @@ class Tip:
 
     @property
     def both(self) -> Hints:
-        """The climb's parameters and the answer's bounds."""
+        """The answer's bounds with the climb's parameters, which at a corner are those of other radii."""
         own = self.climbed.hints
-        return own if self.hints is None else replace(self.hints, parameters=own.parameters or self.hints.parameters)
+        if self.hints is None or self.corner:
+            return self.hints or own
+        return replace(self.hints, parameters=own.parameters or self.hints.parameters)
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ class Certificate(Method):
             problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints),
             device=prover.device,
         )  # fmt: skip
-        tip = Tip(climbed, self._carried(prover, climbed))
+        tip, small = Tip(climbed, self._carried(prover, climbed)), None
         if problem.objective == "sum":
             tip = max(tip, self._cornered(prover, climbed, stretching), key=lambda tip: problem.size(tip.radii))
-        climbed = self._overreach(prover, tip, self.mixed * climbed.radii, stretching)
+            small = self.mixed * climbed.radii
+        climbed = self._overreach(prover, tip, small, stretching)
         for ring in self._order(problem, climbed):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
@@ -142,16 +145,16 @@ class Certificate(Method):
         def proved(radii: Float[Tensor, "rings"]) -> bool:
             nonlocal tip
             answer = self._searched(prover, radii)
-            if answer.verdict is not Verdict.ROBUST or answer.hints is None:
+            if answer.verdict is not Verdict.ROBUST:
                 return False
-            tip = Tip(replace(climbed, radii=radii, hints=answer.hints), answer.hints, corner=True)
+            tip = Tip(replace(climbed, radii=radii), answer.hints, corner=True)
             return True
 
         start = torch.where(climbed.radii >= problem.caps, problem.caps, problem.floors)
         self.corners(problem, start, proved, budget, prover.seed, prover.device)
         return tip
 
-    def _overreach(self, prover: Prover, tip: Tip, small: Float[Tensor, "rings"], budget: Budget) -> Climbed:
+    def _overreach(self, prover: Prover, tip: Tip, small: Float[Tensor, "rings"] | None, budget: Budget) -> Climbed:
         """Climb beyond what the bounds certify, for branch and bound to prove, by as much as it can.
 
         small: the radii begin at least there

@@ -152,6 +152,8 @@ class Blocks(Stage):
                 sums = {row: sums[row] for row in _shared(query, known) if row in sums}
                 if not sums:
                     break
+        for row, total in sums.items():
+            known = known.raised(row, total.floor)
         return known
 
     def _set(self, query: Query, known: Known, tiling: Tiling, rows: tuple[int, ...]) -> Known:

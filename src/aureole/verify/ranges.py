@@ -29,7 +29,7 @@ class Reaching:
     cases:   for each end of a range, at most: before a relu, before a pool
     early:   where so many cases raised an end by less than `little` of the range, no more are tried
     sample:  neurons of a layer that are searched first
-    gain:    unless those get narrower by this share, the layer's others are left as they are
+    gain:    unless these, and then each chunk, get narrower by this share, the layer's others are left as they are
     chunk:   neurons encoded together
     threads: ranges searched at the same time
     """
@@ -60,6 +60,8 @@ def reach(
     for node in layers[1:]:
         z = node.inputs[0]
         neurons = undecided(node, found[z])
+        if not len(neurons):
+            continue
         spread = max(len(neurons) // reaching.sample, 1)
         sampled = torch.arange(len(neurons)) % spread == 0
         lower, upper = found[z].lower.clone(), found[z].upper.clone()
