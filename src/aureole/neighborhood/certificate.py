@@ -69,7 +69,8 @@ class Certificate(Method):
     back:    shares of the way there that are tried until one is proved
     further, filling: each such climb, and the first one from a corner
     attack:  that looks for the witnesses at the end
-    share:   of the time: until when the climb, the climbs beyond and the growth go on; the rest is for `upper_bound`
+    share:   of the time: until when the climb, the corners, the climbs beyond and the growth go on; the rest is for
+             `upper_bound`
     """
 
     ascent: JointAscent = field(default_factory=lambda: JointAscent(steps=100))
@@ -85,12 +86,12 @@ class Certificate(Method):
     )
     filling: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), warm=8, offers=0))
     least: float = 0.01
-    share: tuple[float, float, float] = (0.5, 0.9, 0.92)
+    share: tuple[float, float, float, float] = (0.5, 0.6, 0.9, 0.92)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, whole = prover.problem, prover.budget
-        climbing, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
+        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
         start = self._uniform(prover)
         climbed = climb(
@@ -99,7 +100,7 @@ class Certificate(Method):
         )  # fmt: skip
         tip, small = Tip(climbed, self._carried(prover, climbed)), None
         if problem.objective == "sum":
-            tip = max(tip, self._cornered(prover, climbed, stretching), key=lambda tip: problem.size(tip.radii))
+            tip = max(tip, self._cornered(prover, climbed, turning), key=lambda tip: problem.size(tip.radii))
             small = self.mixed * climbed.radii
         climbed = self._overreach(prover, tip, small, stretching)
         for ring in self._order(problem, climbed):
@@ -107,9 +108,9 @@ class Certificate(Method):
         prover.budget = whole
         prover.look(self.attack)
         found = prover.finish(look=True, prices=climbed.prices)
-        if self.share[2] == 1:
+        if self.share[-1] == 1:
             return found
-        bounding = whole.at_most((1 / self.share[2] - 1) * whole.spent)  # a budget without end is not for this
+        bounding = whole.at_most((1 / self.share[-1] - 1) * whole.spent)  # a budget without end is not for this
         return replace(
             bounded(found, problem, prover.witnesses, bounding, prover.seed, device=prover.device), seconds=whole.spent
         )

@@ -43,7 +43,7 @@ class Optimum(Method):
     """
 
     gap: float = 0.05
-    first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.8, 1.0)))
+    first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.6, 0.8, 1.0)))
     share: float = 0.25
     closing: float = 0.85
     corners: float = 0.4
