@@ -13,7 +13,7 @@ from aureole.bounds.ops import affine, maxpool, relu, squash
 from aureole.bounds.ops.maxpool import PoolRelaxation, from_windows
 from aureole.bounds.patch import Patch
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Relu, Reshape, Sigmoid, Squash, Tanh
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Squash, Tanh
 
 INTERVAL_RULES: Mapping[type, IntervalRule] = {
     **affine.INTERVAL,
@@ -46,7 +46,7 @@ def intermediate_bounds(graph: Graph, region: Region, hints: Bounds | None = Non
             if hints and below in hints:
                 bounds[below] = bounds[below].tighten(hints[below])
             if not _exact(graph, below):
-                worthwhile = _worthwhile(graph, i, bounds[below])
+                worthwhile = mattering(node, bounds[below])
                 if bool(worthwhile.any()):
                     tighter = _linear(graph, region, below, worthwhile, relaxations)
                     bounds[below] = bounds[below].tighten(tighter)
@@ -68,9 +68,8 @@ def _exact(graph: Graph, i: int) -> bool:
     return isinstance(node.op, Input)
 
 
-def _worthwhile(graph: Graph, i: int, z: Interval) -> Bool[Tensor, "batch *shape"]:
-    """The inputs of non-linear node i whose bounds the relaxation reads."""
-    node = graph.nodes[i]
+def mattering(node: Node, z: Interval) -> Bool[Tensor, "batch *shape"]:
+    """The inputs of a non-linear node whose bounds its relaxation reads."""
     if isinstance(node.op, Relu):
         return z.unstable
     if isinstance(node.op, Squash):

@@ -36,7 +36,7 @@ class JointAscent:
     offers:  how often the best radii so far are offered on the way: after 2/3 of the steps, 2/3 of that, and so on
     """
 
-    steps: int = 120
+    steps: int = 100
     rates: tuple[float, float, float] = (0.1, 0.1, 0.3)
     end: float = 0.4
     warm: int = 1
@@ -90,7 +90,10 @@ def climb(
     lowest, highest = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
     goal, lifts = ascent.goal, _lifts(problem, graph, image, hints)
     parameters = {} if hints is None else hints.parameters
-    log_radii = start.to(image).clamp(min=LEAST).log().requires_grad_(True)
+    begun = start.to(image).clamp(min=LEAST).log()
+    if least is not None:
+        lowest = torch.where(begun >= highest, highest, lowest)
+    log_radii = begun.clone().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95), foreach=True)
     multiplier, best, size = 0.0, start.to(image), problem.size(start)
@@ -129,7 +132,6 @@ def climb(
         with torch.no_grad():
             if step == 0 and least is not None:
                 log_radii.copy_(torch.maximum(log_radii, least.to(image).clamp(min=LEAST).log()))
-                lowest = torch.where(start.to(image).clamp(min=LEAST).log() >= highest, highest, lowest)
             log_radii.copy_(torch.minimum(torch.maximum(log_radii, lowest), highest))
             project(free)
     best.requires_grad_(True)
@@ -159,16 +161,16 @@ def _lifts(problem: Problem, graph: Graph, image: Tensor, hints: Hints | None) -
     found: Lifts = {}
     inputs = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)}
     for i in inputs & hints.bounds.keys():
-        tight = hints.bounds[i]
-        lower, upper = (tight.lower.to(image) - plain[i].lower).clamp(min=0), plain[i].upper - tight.upper.to(image)
-        found[i] = lower, upper.clamp(min=0), clean[i]
+        tight = hints.bounds[i].to(image.dtype, image.device)
+        lower, upper = tight.lower - plain[i].lower, plain[i].upper - tight.upper
+        found[i] = lower.clamp(min=0), upper.clamp(min=0), clean[i]
     return found
 
 
 def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor, lifts: Lifts) -> tuple[Relaxations, Region]:
     change = rings.spread(radii).expand_as(image)
     region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
-    bounds = dict(intermediate_bounds(graph, region))
+    bounds = intermediate_bounds(graph, region)
     for i, (lower, upper, clean) in lifts.items():
         low, high = bounds[i].lower, bounds[i].upper
         bounds[i] = Interval(torch.minimum(low + lower, clean), torch.maximum(high - upper, clean))

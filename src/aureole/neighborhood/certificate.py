@@ -73,7 +73,7 @@ class Certificate(Method):
              `upper_bound`
     """
 
-    ascent: JointAscent = field(default_factory=lambda: JointAscent(steps=100))
+    ascent: JointAscent = field(default_factory=JointAscent)
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     corners: Corners = field(default_factory=Corners)
     brief: float = 0.5
@@ -169,18 +169,17 @@ class Certificate(Method):
             way = tried.radii - tip.radii
             for share in self.back:
                 radii = tip.radii + share * way
-                answer = None
                 if problem.size(radii) > prover.size and not budget.expired:
                     answer = self._searched(prover, radii, tried.hints)
-                if answer is not None and answer.verdict is Verdict.ROBUST:
-                    tip, ascent = Tip(replace(tried, radii=radii), answer.hints), self.further
-                    fall *= self.faster
-                    break
+                    if answer.verdict is Verdict.ROBUST:
+                        tip, ascent = Tip(replace(tried, radii=radii), answer.hints), self.further
+                        fall *= self.faster
+                        break
                 fall /= 2
         return tip.climbed
 
     def _searched(self, prover: Prover, radii: Float[Tensor, "rings"], hints: Hints | None = None) -> Answer:
-        with prover.in_share(1.0, self.brief):
+        with prover.in_share(query=self.brief):
             return prover.check(prover.problem.within(radii), SEARCHING, hints)
 
     def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:

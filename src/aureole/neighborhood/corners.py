@@ -15,6 +15,7 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget, Region
 from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.prover import attacked
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ class Corners:
         device: torch.device | str,
     ) -> Float[Tensor, "tried"]:
         """The smallest margin that the attack finds in each neighborhood."""
-        regions, found = Region.stack([problem.region(r) for r in radii]), []
-        for spec in problem.specs:
-            generator = torch.Generator().manual_seed(seed)
-            worst = self.attack(problem.graph, regions, spec, generator=generator, budget=budget, device=device)
-            found.append(spec.margin(problem.graph(worst.images)))
-        return torch.stack(found).amin(0)
+        regions = Region.stack([problem.region(r) for r in radii])
+        worst = attacked(problem, regions, self.attack, seed, budget, device)
+        margins = [spec.margin(problem.graph(images)) for spec, images in zip(problem.specs, worst, strict=True)]
+        return torch.stack(margins).amin(0)

@@ -111,7 +111,7 @@ class Prover:
         return None
 
     @contextmanager
-    def in_share(self, share: float, query: float = 1.0) -> Iterator[None]:
+    def in_share(self, share: float = 1.0, query: float = 1.0) -> Iterator[None]:
         """Less time for what happens inside: a share of what is left, and of `query_seconds`, which is set back."""
         whole, usual = self.budget, self.query_seconds
         self.budget = replace(whole, deadline=whole.at_most(share * whole.remaining).deadline)
@@ -138,12 +138,8 @@ class Prover:
         regions = [region for region in grown if self._recall(region) is None]
         if not regions:
             return
-        for spec in problem.specs:
-            generator = torch.Generator().manual_seed(self.seed)
-            found = attack(
-                problem.graph, Region.stack(regions), spec, generator=generator, budget=self.budget, device=self.device
-            )
-            for region, worst in zip(regions, found.images, strict=True):
+        for images in attacked(problem, Region.stack(regions), attack, self.seed, self.budget, self.device):
+            for region, worst in zip(regions, images, strict=True):
                 image = region.nearest(worst, problem.graph.precision)[0]
                 if float(problem.margin(problem.graph.replay(image))) <= 0:
                     self._witnesses.append(image)
@@ -189,13 +185,25 @@ class Prover:
         region = self.problem.region(self.radii)
         attack = SmoothPgd(steps=30, restarts=8)
         image, margin = self._best.weakest, self._best.margin_seen
-        for spec in self.problem.specs:
-            generator = torch.Generator().manual_seed(self.seed)
-            found = attack(self.problem.graph, region, spec, generator=generator, device=self.device)
-            attacked = float(self.problem.margin(self.problem.graph.replay(found.images[0])))
-            if margin is None or attacked < margin:
-                image, margin = found.images[0], attacked
+        for images in attacked(self.problem, region, attack, self.seed, device=self.device):
+            met = float(self.problem.margin(self.problem.graph.replay(images[0])))
+            if margin is None or met < margin:
+                image, margin = images[0], met
         assert margin is not None  # there is at least one spec
         if margin <= 0:
             raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
         return image, margin
+
+
+def attacked(
+    problem: Problem,
+    regions: Region,
+    attack: Attack,
+    seed: int,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+) -> Iterator[Float[Tensor, "batch channels height width"]]:
+    """The worst images that an attack finds in each region, spec by spec."""
+    for spec in problem.specs:
+        generator = torch.Generator().manual_seed(seed)
+        yield attack(problem.graph, regions, spec, generator=generator, budget=budget, device=device).images

@@ -132,11 +132,11 @@ class Blocks(Stage):
 
     def _rows(self, query: Query, known: Known, tiling: Tiling) -> Known:
         """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row."""
-        images = torch.stack(_images(query, known))
+        least = (query.graph(torch.stack(_images(query, known))) @ query.rows.T).amin(0)  # met so far
         budget = query.budget.at_most(self.share * query.budget.remaining)
         sums: dict[int, Sum] = {}
         for row in _shared(query, known):
-            if budget.expired or float((query.graph(images) @ query.rows[row]).min()) <= query.slack:
+            if budget.expired or float(least[row]) <= query.slack:
                 continue  # late, or some image brings the row to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             sums[row] = self._begin(query, known, tiling, query.rows[row], start)

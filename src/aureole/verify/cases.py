@@ -1,6 +1,7 @@
 """Bounds of a sum of maxima in parts of its box, compiled; one long file, since numba keeps what it compiled by file.
 
-They are lower bounds, climbed by gradient (`compiled` does the compiling).
+They are lower bounds, climbed by gradient (`compiled` does the compiling). numba looks at the file of the function
+called alone: a change in another one would go unnoticed.
 
 Going backward from the row, a maximum that the row wants low (coefficient a >= 0) lies above every mix of its
 candidates z_j. One that it wants high (a < 0) lies below a plane over the ranges of its z_j, or is *decided*:
@@ -12,8 +13,6 @@ form. Where cells share pixels each takes its own copy, and prices make the copi
 
 The value is concave in what each maximum's plane and mix contribute; its gradient comes from one pass up, which
 carries the pixels at which the bound is least.
-
-One file: numba looks at that of the function called, so a change in another one would go unnoticed.
 """
 
 from typing import NamedTuple

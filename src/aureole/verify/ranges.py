@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from aureole.bounds import Bounds, Interval, intermediate_bounds
-from aureole.bounds.ops.maxpool import PoolRelaxation, to_windows
+from aureole.bounds.intermediate import mattering
 from aureole.core import Graph, Region
 from aureole.core.graph import Linear, MaxPool, Node, Relu, Reshape
 from aureole.verify.cases import Maxima
@@ -77,20 +77,13 @@ def reach(
             if (upper - lower).view(-1)[part_of].sum() > (1 - reaching.gain) * before:
                 break
         found[z] = found[z].tighten(Interval(lower, upper))
-        found = dict(intermediate_bounds(graph, region, found))
+        found = intermediate_bounds(graph, region, found)
     return found
 
 
 def undecided(node: Node, z: Interval) -> Int[torch.Tensor, "neurons"]:
-    """The inputs of a relu or a pool on which it depends what it does; batch 1."""
-    if isinstance(node.op, Relu):
-        return z.unstable[0].flatten().nonzero().squeeze(1)
-    assert isinstance(node.op, MaxPool)
-    pool = PoolRelaxation.of(node, z)
-    several = pool.candidates.sum(-2) + pool.zero.to(torch.int64) > 1
-    places = torch.arange(z.lower[0].numel(), dtype=z.lower.dtype).reshape(z.lower.shape)
-    counting = pool.candidates & several.unsqueeze(-2) & (pool.upper > pool.lower)
-    return to_windows(places, node.op, -1.0)[counting].long().unique()
+    """The inputs of a relu or a pool whose bounds its relaxation reads and that have a width; batch 1."""
+    return (mattering(node, z) & (z.upper > z.lower))[0].flatten().nonzero().squeeze(1)
 
 
 def _up_to(graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"]) -> Graph:
