@@ -15,11 +15,13 @@ from torch import Tensor
 from aureole.bounds import Ascent, optimise
 from aureole.bounds.linear import Parameters, cast
 from aureole.core import Why
+from aureole.verify.divide import Places, divide, shared
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
+from aureole.verify.shares import Share, Sum
 from aureole.verify.stages import Stage, judge
-from aureole.verify.tiles import Head, Part, Tiling, head
-from aureole.verify.tree import ERROR, Growth, Tree
+from aureole.verify.tiles import Head, Tiling, head
+from aureole.verify.tree import Growth, Tree
 from aureole.verify.winners import settle
 
 NEAR = 0.05
@@ -33,68 +35,21 @@ AGREED = 1e-6
 """Worst images that disagree by less, in pixel units, are one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Share:
-    """A tile and the search for its minimum."""
-
-    part: Part
-    tree: Tree
-
-    @property
-    def floor(self) -> float:
-        """A proved lower bound."""
-        return max(self.part.floor, self.tree.floor - ERROR)
-
-    @property
-    def room(self) -> float:
-        """How much the floor could still rise; 0 where the search is at its end."""
-        return 0.0 if self.tree.done else max(self.tree.ceiling - self.floor, 0.0)
-
-    @property
-    def image(self) -> Float[Tensor, "*shape"]:
-        """The worst image met; pixels that the tile does not see are in the middle."""
-        return self.part.tile.pixels.image(self.tree.point)
-
-    def apart(self, other: "Share") -> float:
-        """By how much the worst images of two tiles disagree where both see pixels (pixel units, added up)."""
-        both = np.intersect1d(self.part.tile.pixels.moved, other.part.tile.pixels.moved)
-        return float((self.image - other.image).abs().flatten()[torch.from_numpy(both)].sum())
-
-
-@dataclass(frozen=True, eq=False)
-class Sum:
-    """A row over the scores: a constant and the shares of all tiles."""
-
-    constant: float
-    shares: Sequence[Share]
-
-    @property
-    def floor(self) -> float:
-        """A proved lower bound."""
-        return self.constant + sum(share.floor for share in self.shares)
-
-    @property
-    def ceiling(self) -> float:
-        """No floor can be higher."""
-        return self.constant + sum(share.tree.ceiling for share in self.shares)
-
-    def widest(self, count: int) -> list[Share]:
-        """The shares with the most room, if they have any."""
-        return sorted((share for share in self.shares if share.room > 0), key=lambda share: -share.room)[:count]
-
-
 @dataclass(frozen=True)
 class Blocks(Stage):
     """A lower bound of each open set's mixed row as a sum over tiles, each searched by branch and bound.
 
     The tiles with the most room between floor and ceiling grow first, a few at a time, until the floors add up to a
-    proof or the ceilings show that they never will; then other mixing weights are tried, and then tiles whose worst
-    images disagree most are joined.
+    proof or the ceilings show that they never will; then other mixing weights are tried. Then pixels that several tiles
+    see are divided, if these are few, and tiles whose worst images disagree most are joined.
 
     growth:  of each tile's tree
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
     share:   of the time left, for rows alone
-    weights: mixing weights tried per set, before tiles are joined
+    weights: mixing weights tried per set, before pixels are divided
+    few:     shared pixels are divided if there are no more of them
+    halving: share of the time left, for that
+    halves:  and so many turns
     joining: share of the time left, until when tiles are joined
     level:   share of the time left, before more tiles are joined
     small:   with so few binaries a MILP is faster than joined tiles, and this stage ends before it joins any
@@ -106,6 +61,9 @@ class Blocks(Stage):
     turns: int = 2000
     share: float = 0.4
     weights: int = 4
+    few: int = 100
+    halving: float = 0.8
+    halves: int = 300
     joining: float = 0.8
     level: float = 0.3
     small: int = 200
@@ -164,15 +122,16 @@ class Blocks(Stage):
         joining = query.budget.at_most(self.joining * query.budget.remaining)
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
-        tried: list[tuple[float, Tensor]] = []
-        part, small = query, None
+        tried: list[tuple[float, Tensor, Sum]] = []
+        part, small, places = query, None, shared(tiling.tiles)
         while True:
             last = len(tiling.tiles) == 1 or joining.expired
-            total = self._begin(query, known, tiling, weights @ picked, mix.parameters)
-            self._grow(part, total, patient=last)
+            few = 0 < len(places) <= self.few
+            total = self._begin(query, known, tiling, weights @ picked, mix.parameters, keep=few)
+            self._grow(part, total, patient=last, most=len(total.shares) if few else self.turns)
             value, shares = total.floor, total.shares
             best = max(best, value)
-            tried.append((value, weights))
+            tried.append((value, weights, total))
             known = known.mixed(rows, replace(mix, value=best))
             if float(weights.max()) == 1:
                 known = known.raised(rows[int(weights.argmax())], value)
@@ -192,6 +151,13 @@ class Blocks(Stage):
             if changed and len(here) < self.weights and not part.budget.expired:
                 weights = following
                 continue
+            if few:
+                value, weights, total = max(tried, key=lambda one: one[0])
+                value, known = self._divide(query, known, weights @ picked, total, places)
+                best, places = max(best, value), {}
+                known = known.mixed(rows, replace(mix, value=best))
+                if known.broken or best > query.slack:
+                    return known
             if small is None:
                 small = self._small(query, known)
             closer = None if joining.expired or small else _joined(tiling, shares)
@@ -200,25 +166,32 @@ class Blocks(Stage):
             tiling, here, part = closer, [], query
             if len(closer.tiles) > 1:
                 part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
-            weights = max(tried, key=lambda pair: pair[0])[1]
+            weights = max(tried, key=lambda one: one[0])[1]
 
     def _begin(
-        self, query: Query, known: Known, tiling: Tiling, scores: Float[Tensor, "classes"], start: Parameters
+        self,
+        query: Query,
+        known: Known,
+        tiling: Tiling,
+        scores: Float[Tensor, "classes"],
+        start: Parameters,
+        keep: bool = False,
     ) -> Sum:
         """A row over the scores before any tile has grown."""
         images = _images(query, known)
         parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
         points = [np.stack([part.tile.pixels.point(image) for image in images]) for part in parts]
-        shares = [Share(part, Tree(part.row, at, self.growth)) for part, at in zip(parts, points, strict=True)]
+        shares = [Share(part, Tree(part.row, at, self.growth, keep)) for part, at in zip(parts, points, strict=True)]
         return Sum(float(scores @ tiling.head.bias), shares)
 
-    def _grow(self, query: Query, total: Sum, patient: bool) -> None:
+    def _grow(self, query: Query, total: Sum, patient: bool, most: int) -> None:
         """Until the floor is a proof or will hardly become one.
 
         patient: there is nothing better to do than to go on as long as a proof is possible
+        most:    turns
         """
         with ThreadPoolExecutor(self.threads) as pool:
-            for turn in range(self.turns):
+            for turn in range(most):
                 floor, ceiling = total.floor, total.ceiling
                 late = not patient and turn > LATE * len(total.shares)
                 hopeless = ceiling <= query.slack + late * HEADROOM * (ceiling - floor)
@@ -226,6 +199,22 @@ class Blocks(Stage):
                 if floor > query.slack or hopeless or not widest or query.budget.expired:
                     break
                 list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest))
+
+    def _divide(
+        self, query: Query, known: Known, scores: Float[Tensor, "classes"], total: Sum, places: Places
+    ) -> tuple[float, Known]:
+        """A lower bound of a row over the scores, and the worst image met."""
+        budget = query.budget.at_most(self.halving * query.budget.remaining)
+
+        def met(image: Float[Tensor, "*shape"]) -> bool:
+            nonlocal known
+            image, values = query.replayed(image)
+            known = known.judged(query, image, values)
+            return known.broken or float(scores @ values) <= query.slack  # no bound of this row will do
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            floor = divide(total, places, query.slack, self.halves, lambda: budget.expired, met, pool)
+        return floor, known
 
     def _small(self, query: Query, known: Known) -> bool:
         suspects = query.rows[known.suspects(query)]

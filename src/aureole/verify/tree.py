@@ -36,9 +36,13 @@ class Growth:
     rate: float = 0.5
 
 
+CHANGED = -3
+"""In place of what to divide: the case's box has become smaller since it was bounded."""
+
+
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """A case and what to do with it: a maximum, a pixel (after these), AGAIN, FINISHED."""
+    """A case and what to do with it: a maximum, a pixel (after these), AGAIN, FINISHED, CHANGED."""
 
     case: Cases
     divided: int
@@ -51,11 +55,19 @@ class Tree:
     floor:   a proved lower bound of the row
     ceiling: the row's value at `point`, the worst one met; no floor can be higher
     count:   cases bounded so far
+    row:     what is searched
     """
 
-    def __init__(self, row: Maxima, points: Float[np.ndarray, "points pixels"], growth: Growth = Growth()) -> None:
-        self._row, self._growth = row, growth
-        values = [evaluate(row, point, np.empty_like(row.objective)) for point in points]
+    def __init__(
+        self,
+        row: Maxima,
+        points: Float[np.ndarray, "points pixels"],
+        growth: Growth = Growth(),
+        keep: bool = False,
+    ) -> None:
+        """With `keep`, cases above the ceiling are not thrown away, and `within` may be asked for."""
+        self.row, self._growth, self._keep = row, growth, keep
+        values = [self.value(point) for point in points]
         self.point, self.ceiling = points[int(np.argmin(values))], float(min(values))
         self.count = 0
         self._heap: list[tuple[float, int, Leaf]] = []  # value, number (for ties)
@@ -75,42 +87,71 @@ class Tree:
             return False
         return not self._heap or self._heap[0][0] >= self.ceiling or self._heap[0][2].divided == FINISHED
 
-    def grow(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def grow(self, stop: Callable[[], bool] = lambda: False, part: float = 1.0) -> None:
         """Bound the whole, at first; later divide (or climb on) where the bound is lowest, for a while.
 
         stop: ends it early, between two cases
+        part: of the usual while
         """
         if not self.count:
-            self._add(whole(self._row), -inf, self._growth.root, 1.0)
+            self._add(whole(self.row), -inf, self._growth.root, 1.0)
             return
-        left = float(self._growth.work)
+        left = part * self._growth.work
         while left > 0 and not self.done and not stop():
             value, _, leaf = heapq.heappop(self._heap)
             if leaf.divided == AGAIN:
-                left -= self._add(leaf.case, value, self._growth.again, 1.0, again=True)
+                case = leaf.case._replace(parameters=leaf.case.parameters.copy())  # other trees may hold this leaf
+                left -= self._add(case, value, self._growth.again, 1.0, again=True)
+            elif leaf.divided == CHANGED:
+                left -= self._add(leaf.case, value, self._growth.steps, self._growth.rate)
             else:
                 left -= self._add(self._children(leaf), value, self._growth.steps, self._growth.rate)
+
+    def value(self, point: Float[np.ndarray, "pixels"]) -> float:
+        """The row's at a point."""
+        return evaluate(self.row, point, np.empty_like(self.row.objective))
+
+    def within(self, pixel: int, lower: float, upper: float) -> "Tree":
+        """The same search where a pixel lies between two values, with all that is known; this one stays as it is.
+
+        lower, upper: float32 numbers, as the cases' boxes are
+        """
+        assert self._keep  # a case thrown away for lying above this ceiling may hold the minimum of the part
+        point = self.point.copy()
+        point[pixel] = min(max(point[pixel], lower), upper)
+        made = Tree(self.row, point[None], self._growth, keep=True)
+        made.count = self.count
+        for value, number, leaf in self._heap:
+            low, high = float(leaf.case.lower[0, pixel]), float(leaf.case.upper[0, pixel])
+            if lower <= low and high <= upper:
+                made._heap.append((value, number, leaf))
+            elif low <= upper and high >= lower:
+                case = Cases(*(part.copy() for part in leaf.case))
+                case.lower[0, pixel], case.upper[0, pixel] = max(low, lower), min(high, upper)
+                made._heap.append((value, number, Leaf(case, CHANGED)))
+        heapq.heapify(made._heap)
+        return made
 
     def _add(self, cases: Cases, inherited: float, steps: int, rate: float, again: bool = False) -> float:
         """Bound cases; how much work that was."""
         count = len(cases.parameters)
         found = Findings(
-            np.empty(count), np.empty((count, self._row.pixels)), np.empty(count), np.empty(count, np.int64)
+            np.empty(count), np.empty((count, self.row.pixels)), np.empty(count), np.empty(count, np.int64)
         )
-        climb(self._row, cases, steps, rate, self.ceiling, again, found)
+        climb(self.row, cases, steps, rate, self.ceiling, again, found)
         for n in range(count):
             if found.values[n] < self.ceiling:
                 self.ceiling, self.point = float(found.values[n]), found.points[n]
         for n in range(count):
             value = max(float(found.bounds[n]), inherited)
-            if value < self.ceiling:
+            if value < (inf if self._keep else self.ceiling):
                 case = Cases(*(part[n : n + 1].copy() for part in cases))  # the others may soon be gone
                 heapq.heappush(self._heap, (value, self.count + n, Leaf(case, int(found.divided[n]))))
         self.count += count
         return float(count * (steps + 1) * self._cost)
 
     def _children(self, leaf: Leaf) -> Cases:
-        row, parent = self._row, leaf.case
+        row, parent = self.row, leaf.case
         maxima = len(row.starts) - 1
         if leaf.divided >= maxima:
             pixel = leaf.divided - maxima
