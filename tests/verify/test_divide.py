@@ -1,7 +1,6 @@
 """Pixels divided in all tiles that see them: against brute force, and what a half of a search still knows."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,14 +8,12 @@ import torch
 from brute_cases import case
 from brute_force import least_margin
 from test_tree import planted
-from tile_nets import CLIMB
+from tile_nets import asked
 
-from aureole.core import Budget, Rows
+from aureole.core import Rows
 from aureole.verify import tiles as tiles_module
 from aureole.verify.blocks import Blocks
-from aureole.verify.divide import divide, shared
-from aureole.verify.query import Known, Query
-from aureole.verify.stages import Screen
+from aureole.verify.divide import divide
 from aureole.verify.tiles import Tiling, head
 from aureole.verify.tree import Growth, Tree
 from nets_zoo import F64, seeded
@@ -34,8 +31,7 @@ def posed(n: int):
     row = torch.randn(found.graph.classes, generator=seeded(n), dtype=F64)
     least = least_margin(found.graph, found.region, row[None], torch.zeros(1, dtype=F64), 1)
     spec = Rows(row[None], torch.zeros(1, dtype=F64), 1)
-    query = Query.ask(found.graph, found.region, spec, Budget(), 0, None, "cpu")
-    known = CLIMB(query, Screen()(query, Known()))
+    query, known = asked(found.graph, found.region, spec)
     cut = head(query.graph)
     return query, known, row, least, None if cut is None else Tiling.of(query, known, cut)
 
@@ -44,9 +40,8 @@ def summed(query, known, row, tiling):
     return Blocks()._begin(query, known, tiling, row, known.parameters, keep=True)
 
 
-def run(total, places, enough, met=lambda image: False, stop=lambda: False, turns=200):
-    with ThreadPoolExecutor(2) as pool:
-        return divide(total, places, enough, turns, stop, met, pool)
+def run(total, enough, met=lambda image: False, stop=lambda: False, turns=200):
+    return divide(total, enough, turns, 2, stop, met)
 
 
 CASES = [n for n in range(0, 110, 2) if n % 9 in (3, 5, 6, 7, 8)]
@@ -56,7 +51,7 @@ def test_the_floor_rises_to_the_least_value_and_never_above():
     divided = better = 0
     for n in CASES:
         query, known, row, least, tiling = posed(n)
-        if tiling is None or not (places := shared(tiling.tiles)):
+        if tiling is None or not tiling.shared:
             continue
         images = []
         total = summed(query, known, row, tiling)
@@ -64,7 +59,7 @@ def test_the_floor_rises_to_the_least_value_and_never_above():
             share.tree.grow()
         before = total.floor
         # a little too much is asked for, so that the search goes on until nothing is left to divide
-        floor = run(total, places, least + 0.1, lambda image: images.append(image) or len(images) > 300)  # noqa: B023
+        floor = run(total, least + 0.1, lambda image: images.append(image) or len(images) > 300)  # noqa: B023
         assert floor <= least + 1e-7, n
         assert floor >= before - 1e-9, n
         for image in images:
@@ -73,7 +68,7 @@ def test_the_floor_rises_to_the_least_value_and_never_above():
         assert float(values.min()) >= least - 1e-7
         divided += 1
         better += floor > before + 1e-3
-        proved = run(summed(query, known, row, tiling), places, least - 0.05 * max(1.0, abs(least)))
+        proved = run(summed(query, known, row, tiling), least - 0.05 * max(1.0, abs(least)))
         assert proved > least - 0.05 * max(1.0, abs(least)), n
     assert divided >= 10 and better >= 1
 
@@ -83,21 +78,21 @@ def test_where_all_agree_the_image_is_the_worst_one():
     met = 0
     for n in CASES:
         query, known, row, least, tiling = posed(n)
-        if tiling is None or not (places := shared(tiling.tiles)):
+        if tiling is None or not tiling.shared:
             continue
         images = []
-        run(summed(query, known, row, tiling), places, least + 1e-3, lambda image: images.append(image) and False)  # noqa: B023
+        run(summed(query, known, row, tiling), least + 1e-3, lambda image: images.append(image) and False)  # noqa: B023
         met += float((query.graph(torch.stack(images)) @ row).min()) <= least + 1e-3 + 1e-7
     assert met >= 10
 
 
 def test_the_search_ends_when_it_is_told_to():
-    query, known, row, least, tiling = next(p for n in CASES if (p := posed(n))[-1] and shared(p[-1].tiles))
-    total, places = summed(query, known, row, tiling), shared(tiling.tiles)
-    assert run(total, places, least + 1, stop=lambda: True) == total.floor
-    assert run(total, places, least + 1, turns=0) == total.floor
+    query, known, row, least, tiling = next(p for n in CASES if (p := posed(n))[-1] and p[-1].shared)
+    total = summed(query, known, row, tiling)
+    assert run(total, least + 1, stop=lambda: True) == total.floor
+    assert run(total, least + 1, turns=0) == total.floor
     images = []
-    floor = run(total, places, least + 1, lambda image: images.append(image) is None)
+    floor = run(total, least + 1, lambda image: images.append(image) is None)
     assert len(images) == 1
     assert total.floor <= floor <= least + 1e-7
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from aureole.bounds import Ascent, optimise
 from aureole.bounds.linear import Parameters, cast
 from aureole.core import Why
-from aureole.verify.divide import Places, divide, shared
+from aureole.verify.divide import divide
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
-from aureole.verify.shares import Share, Sum
+from aureole.verify.shares import Share, Sum, grow
 from aureole.verify.stages import Stage, judge
 from aureole.verify.tiles import Head, Tiling, head
 from aureole.verify.tree import Growth, Tree
@@ -101,7 +101,7 @@ class Blocks(Stage):
         with ThreadPoolExecutor(self.threads) as pool:
             for _ in range(self.turns // 10):
                 widest = [share for total in sums.values() for share in total.widest(self.threads)]
-                list(pool.map(lambda share: share.tree.grow(lambda: budget.expired), widest))
+                grow(widest, pool, lambda: budget.expired)
                 for row, total in list(sums.items()):
                     proved = total.floor > query.slack
                     if proved or total.ceiling <= query.slack or not total.widest(1) or budget.expired:
@@ -122,16 +122,16 @@ class Blocks(Stage):
         joining = query.budget.at_most(self.joining * query.budget.remaining)
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
-        tried: list[tuple[float, Tensor, Sum]] = []
-        part, small, places = query, None, shared(tiling.tiles)
+        part, small, top = query, None, None
+        few = 0 < tiling.shared <= self.few
         while True:
             last = len(tiling.tiles) == 1 or joining.expired
-            few = 0 < len(places) <= self.few
             total = self._begin(query, known, tiling, weights @ picked, mix.parameters, keep=few)
             self._grow(part, total, patient=last, most=len(total.shares) if few else self.turns)
             value, shares = total.floor, total.shares
             best = max(best, value)
-            tried.append((value, weights, total))
+            if top is None or value > top[0]:
+                top = value, weights, total
             known = known.mixed(rows, replace(mix, value=best))
             if float(weights.max()) == 1:
                 known = known.raised(rows[int(weights.argmax())], value)
@@ -152,9 +152,9 @@ class Blocks(Stage):
                 weights = following
                 continue
             if few:
-                value, weights, total = max(tried, key=lambda one: one[0])
-                value, known = self._divide(query, known, weights @ picked, total, places)
-                best, places = max(best, value), {}
+                few, (_, weights, total) = False, top
+                value, known = self._divide(query, known, weights @ picked, total)
+                best = max(best, value)
                 known = known.mixed(rows, replace(mix, value=best))
                 if known.broken or best > query.slack:
                     return known
@@ -166,7 +166,7 @@ class Blocks(Stage):
             tiling, here, part = closer, [], query
             if len(closer.tiles) > 1:
                 part = replace(query, budget=query.budget.at_most(self.level * query.budget.remaining))
-            weights = max(tried, key=lambda one: one[0])[1]
+            weights = top[1]
 
     def _begin(
         self,
@@ -198,11 +198,9 @@ class Blocks(Stage):
                 widest = total.widest(self.threads)
                 if floor > query.slack or hopeless or not widest or query.budget.expired:
                     break
-                list(pool.map(lambda share: share.tree.grow(lambda: query.budget.expired), widest))
+                grow(widest, pool, lambda: query.budget.expired)
 
-    def _divide(
-        self, query: Query, known: Known, scores: Float[Tensor, "classes"], total: Sum, places: Places
-    ) -> tuple[float, Known]:
+    def _divide(self, query: Query, known: Known, scores: Float[Tensor, "classes"], total: Sum) -> tuple[float, Known]:
         """A lower bound of a row over the scores, and the worst image met."""
         budget = query.budget.at_most(self.halving * query.budget.remaining)
 
@@ -212,8 +210,7 @@ class Blocks(Stage):
             known = known.judged(query, image, values)
             return known.broken or float(scores @ values) <= query.slack  # no bound of this row will do
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            floor = divide(total, places, query.slack, self.halves, lambda: budget.expired, met, pool)
+        floor = divide(total, query.slack, self.halves, self.threads, lambda: budget.expired, met)
         return floor, known
 
     def _small(self, query: Query, known: Known) -> bool:

@@ -7,8 +7,8 @@ decomposition with branching on what disagrees, Carøe & Schultz 1999).
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from math import inf
@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.verify.shares import Share, Sum
-from aureole.verify.tiles import Tile
+from aureole.verify.shares import Share, Sum, grow
 
 SECOND = 0.1
 """How much the dearer of two ways to agree counts."""
@@ -41,67 +40,68 @@ ALIKE = 1e-6
 """Copies of a pixel that differ by less (in the same unit) agree."""
 
 
+Stop = Callable[[], bool]
+"""Whether time is over."""
+
 Places = Mapping[int, Mapping[int, int]]
 """Of each shared pixel (of the image): the tiles that see it, and where it is among a tile's pixels."""
 
 
-def shared(tiles: Sequence[Tile]) -> Places:
-    """The pixels that several tiles see."""
-    places: dict[int, dict[int, int]] = defaultdict(dict)
-    for b, tile in enumerate(tiles):
-        for place, pixel in enumerate(tile.pixels.moved.tolist()):
-            places[pixel][b] = place
-    return {pixel: seen for pixel, seen in places.items() if len(seen) > 1}
-
-
 def divide(
     total: Sum,
-    places: Places,
     enough: float,
     turns: int,
-    stop: Callable[[], bool],
+    threads: int,
+    stop: Stop,
     met: Callable[[Float[Tensor, "*shape"]], bool],
-    pool: Executor,
 ) -> float:
     """A proved lower bound of a row, above `enough` where the search comes so far.
 
     total: its trees keep their cases
-    turns: the tiles' searches grow so often at most
-    stop:  whether time is over
+    turns: tiles grow so often at most, `threads` of them at the same time
     met:   takes the image at which the tiles are worst, each pixel in the middle of its copies; true ends the search
     """
-    waiting, numbers, least = [(total.floor, 0, total)], count(1), inf
-    while waiting and turns > 0 and not stop():
-        floor, _, node = heapq.heappop(waiting)
-        turns -= 1 + _grow(node, enough, SHORT, SLOW, turns, stop, pool)
-        pixel = _costliest(node, places)
-        if pixel is None:  # all agree: what the floor lacks is in the tiles
-            turns -= _grow(node, enough, 0.0, 0.0, turns, stop, pool)
-        floor = max(floor, node.floor)
-        if floor > enough:
-            least = min(least, floor)
-            continue
-        if met(_image(node, places)) or pixel is None:
-            least = min(least, floor)
-            break
-        halves = _halves(node, places[pixel])
-        fresh = [half.shares[b] for half in halves for b in places[pixel]]
-        list(pool.map(lambda share: share.tree.grow(stop, PART), fresh))
-        for half in halves:
-            heapq.heappush(waiting, (max(floor, half.floor), next(numbers), half))
+    places, waiting, numbers, least = _places(total), [(total.floor, 0, total)], count(1), inf
+    with ThreadPoolExecutor(threads) as pool:
+        while waiting and turns > 0 and not stop():
+            floor, _, node = heapq.heappop(waiting)
+            turns -= 1 + _grow(node, enough, SHORT, SLOW, turns, threads, stop, pool)
+            pixel = _costliest(node, places)
+            if pixel is None:  # all agree: what the floor lacks is in the tiles
+                turns -= _grow(node, enough, 0.0, 0.0, turns, threads, stop, pool)
+            floor = max(floor, node.floor)
+            if floor > enough:
+                least = min(least, floor)
+                continue
+            if met(_image(node)) or pixel is None:
+                least = min(least, floor)
+                break
+            halves = _halves(node, places[pixel])
+            grow([half.shares[b] for half in halves for b in places[pixel]], pool, stop, PART)
+            for half in halves:
+                heapq.heappush(waiting, (max(floor, half.floor), next(numbers), half))
     return min([least, *(floor for floor, _, _ in waiting)])
 
 
+def _places(total: Sum) -> Places:
+    """The pixels that several tiles see."""
+    places: dict[int, dict[int, int]] = defaultdict(dict)
+    for b, share in enumerate(total.shares):
+        for place, pixel in enumerate(share.part.tile.pixels.moved.tolist()):
+            places[pixel][b] = place
+    return {pixel: seen for pixel, seen in places.items() if len(seen) > 1}
+
+
 def _grow(
-    node: Sum, enough: float, short: float, slow: float, turns: int, stop: Callable[[], bool], pool: Executor
+    node: Sum, enough: float, short: float, slow: float, turns: int, threads: int, stop: Stop, pool: Executor
 ) -> int:
     """The widest tiles, until their room is a small part of what the floor lacks or it rises slowly; how often."""
     for turn in range(turns):
-        widest, floor = node.widest(2), node.floor
+        widest, floor = node.widest(threads), node.floor
         lack = enough - floor
         if lack < 0 or not widest or sum(share.room for share in node.shares) <= short * lack or stop():
             return turn
-        list(pool.map(lambda share: share.tree.grow(stop, PART), widest))
+        grow(widest, pool, stop, PART)
         if node.floor - floor < slow * lack:
             return turn + 1
     return turns
@@ -144,13 +144,11 @@ def _halves(node: Sum, seen: Mapping[int, int]) -> tuple[Sum, Sum]:
     return side(-1.0, between), side(between, 1.0)
 
 
-def _image(node: Sum, places: Places) -> Float[Tensor, "*shape"]:
-    """Every tile's worst point, and the middle between copies that disagree."""
+def _image(node: Sum) -> Float[Tensor, "*shape"]:
+    """Every pixel at the tiles' worst points, and in the middle between copies that disagree."""
     pixels = node.shares[0].part.tile.pixels
-    point = np.zeros_like(pixels.middle)
-    for share in node.shares:
-        point[share.part.tile.pixels.moved] = share.tree.point
-    for pixel, seen in places.items():
-        copies = [node.shares[b].tree.point[place] for b, place in seen.items()]
-        point[pixel] = (min(copies) + max(copies)) / 2
-    return torch.from_numpy((pixels.middle + pixels.radius * point).reshape(pixels.shape))
+    copies = np.full((len(node.shares), pixels.middle.size), np.nan)
+    for row, share in zip(copies, node.shares, strict=True):
+        row[share.part.tile.pixels.moved] = share.tree.point
+    between = np.nan_to_num(np.fmin.reduce(copies) + np.fmax.reduce(copies)) / 2  # 0, the middle, where none sees it
+    return torch.from_numpy((pixels.middle + pixels.radius * between).reshape(pixels.shape))

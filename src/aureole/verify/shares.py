@@ -1,6 +1,7 @@
 """A row over the scores as a sum of its tiles' shares, each with a search of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,3 +61,8 @@ class Sum:
     def widest(self, count: int) -> list[Share]:
         """The shares with the most room, if they have any."""
         return sorted((share for share in self.shares if share.room > 0), key=lambda share: -share.room)[:count]
+
+
+def grow(shares: Iterable[Share], pool: Executor, stop: Callable[[], bool], part: float = 1.0) -> None:
+    """The searches of several tiles at the same time; `stop` and `part` are those of `Tree.grow`."""
+    list(pool.map(lambda share: share.tree.grow(stop, part), shares))

@@ -12,10 +12,11 @@ and each minimum on the right is a small search of its own: trees that one searc
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aureole.bounds.linear import Parameters, backward, concretize
@@ -164,6 +165,19 @@ class Tiling:
         tiles = tuple(tile for units in head.tiles if (tile := empty._tile(units)) is not None)
         return replace(empty, tiles=tiles) if len(tiles) == len(head.tiles) else None
 
+    @cached_property
+    def sees(self) -> Bool[Tensor, "tiles pixels"]:
+        """Whether a pixel of the image moves something in a tile."""
+        found = torch.zeros(len(self.tiles), self.query.region.center[0].numel(), dtype=torch.bool)
+        for b, tile in enumerate(self.tiles):
+            found[b, torch.from_numpy(tile.pixels.moved)] = True
+        return found
+
+    @property
+    def shared(self) -> int:
+        """How many pixels several tiles see."""
+        return int((self.sees.sum(0) > 1).sum())
+
     def joined(self, pairs: Sequence[tuple[int, int]]) -> "Tiling | None":
         """With some pairs of tiles as one each, in which copies of a pixel are one; the tiles left alone come first.
 
@@ -185,10 +199,7 @@ class Tiling:
         body = replace(query.graph, nodes=self.head.body)
         planes, constants = backward(body, len(body.nodes) - 1, rows[None], relaxations, every or None)
         slopes = planes[0].flatten(1)
-        sees = torch.zeros_like(slopes, dtype=torch.bool)
-        for b, tile in enumerate(self.tiles):
-            sees[b, torch.from_numpy(tile.pixels.moved)] = True
-        shared = sees.sum(0)
+        sees, shared = self.sees, self.sees.sum(0)
         equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
         # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
         prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)

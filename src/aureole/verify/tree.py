@@ -55,7 +55,6 @@ class Tree:
     floor:   a proved lower bound of the row
     ceiling: the row's value at `point`, the worst one met; no floor can be higher
     count:   cases bounded so far
-    row:     what is searched
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Tree:
         keep: bool = False,
     ) -> None:
         """With `keep`, cases above the ceiling are not thrown away, and `within` may be asked for."""
-        self.row, self._growth, self._keep = row, growth, keep
+        self._row, self._growth, self._keep = row, growth, keep
         values = [self.value(point) for point in points]
         self.point, self.ceiling = points[int(np.argmin(values))], float(min(values))
         self.count = 0
@@ -94,22 +93,22 @@ class Tree:
         part: of the usual while
         """
         if not self.count:
-            self._add(whole(self.row), -inf, self._growth.root, 1.0)
+            self._add(whole(self._row), -inf, self._growth.root, 1.0)
             return
         left = part * self._growth.work
         while left > 0 and not self.done and not stop():
             value, _, leaf = heapq.heappop(self._heap)
-            if leaf.divided == AGAIN:
-                case = leaf.case._replace(parameters=leaf.case.parameters.copy())  # other trees may hold this leaf
-                left -= self._add(case, value, self._growth.again, 1.0, again=True)
-            elif leaf.divided == CHANGED:
-                left -= self._add(leaf.case, value, self._growth.steps, self._growth.rate)
+            again = leaf.divided == AGAIN
+            if again or leaf.divided == CHANGED:  # other trees may hold this leaf: what is climbed must be our own
+                cases = leaf.case._replace(parameters=leaf.case.parameters.copy())
             else:
-                left -= self._add(self._children(leaf), value, self._growth.steps, self._growth.rate)
+                cases = self._children(leaf)
+            steps, rate = (self._growth.again, 1.0) if again else (self._growth.steps, self._growth.rate)
+            left -= self._add(cases, value, steps, rate, again)
 
     def value(self, point: Float[np.ndarray, "pixels"]) -> float:
         """The row's at a point."""
-        return evaluate(self.row, point, np.empty_like(self.row.objective))
+        return evaluate(self._row, point, np.empty_like(self._row.objective))
 
     def within(self, pixel: int, lower: float, upper: float) -> "Tree":
         """The same search where a pixel lies between two values, with all that is known; this one stays as it is.
@@ -119,14 +118,14 @@ class Tree:
         assert self._keep  # a case thrown away for lying above this ceiling may hold the minimum of the part
         point = self.point.copy()
         point[pixel] = min(max(point[pixel], lower), upper)
-        made = Tree(self.row, point[None], self._growth, keep=True)
+        made = Tree(self._row, point[None], self._growth, keep=True)
         made.count = self.count
         for value, number, leaf in self._heap:
             low, high = float(leaf.case.lower[0, pixel]), float(leaf.case.upper[0, pixel])
             if lower <= low and high <= upper:
                 made._heap.append((value, number, leaf))
             elif low <= upper and high >= lower:
-                case = Cases(*(part.copy() for part in leaf.case))
+                case = leaf.case._replace(lower=leaf.case.lower.copy(), upper=leaf.case.upper.copy())
                 case.lower[0, pixel], case.upper[0, pixel] = max(low, lower), min(high, upper)
                 made._heap.append((value, number, Leaf(case, CHANGED)))
         heapq.heapify(made._heap)
@@ -136,9 +135,9 @@ class Tree:
         """Bound cases; how much work that was."""
         count = len(cases.parameters)
         found = Findings(
-            np.empty(count), np.empty((count, self.row.pixels)), np.empty(count), np.empty(count, np.int64)
+            np.empty(count), np.empty((count, self._row.pixels)), np.empty(count), np.empty(count, np.int64)
         )
-        climb(self.row, cases, steps, rate, self.ceiling, again, found)
+        climb(self._row, cases, steps, rate, self.ceiling, again, found)
         for n in range(count):
             if found.values[n] < self.ceiling:
                 self.ceiling, self.point = float(found.values[n]), found.points[n]
@@ -151,7 +150,7 @@ class Tree:
         return float(count * (steps + 1) * self._cost)
 
     def _children(self, leaf: Leaf) -> Cases:
-        row, parent = self.row, leaf.case
+        row, parent = self._row, leaf.case
         maxima = len(row.starts) - 1
         if leaf.divided >= maxima:
             pixel = leaf.divided - maxima
