@@ -201,7 +201,7 @@ def test_after_ctrl_c_no_other_tile_is_begun(monkeypatch):
     query, _ = open_one("relus")
     begun: list[int] = []
 
-    def slow(tree, stop):
+    def slow(tree, *how):
         begun.append(tree.count)
         if len(begun) == 3:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
