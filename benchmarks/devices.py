@@ -11,7 +11,8 @@ from aureole.attacks import SmoothPgd
 from aureole.bounds import Ascent, intermediate_bounds, optimise, relax
 from aureole.core import Budget, Region, Verdict
 from aureole.core.graph import merge_rectified_pools
-from aureole.neighborhood.ascent import JointAscent, climb
+from aureole.neighborhood import Problem
+from aureole.neighborhood.ascent import JointAscent, climb_all
 from aureole.verify import prove
 from benchmarks.cases import Case, cases, write
 
@@ -32,15 +33,18 @@ def timed(act: Callable[[], object], repeats: int) -> float:
 
 def costs(known: Sequence[Case], many: Region, device: str, repeats: int) -> dict[str, float]:
     """Seconds of each part on one device."""
-    graph, problem, spec = merge_rectified_pools(known[0].graph), known[0].problem(), known[0].spec
+    graph, problems, spec = merge_rectified_pools(known[0].graph), [c.problem() for c in known], known[0].spec
     fast, box = graph.to(torch.float32, device), many.to(torch.float32, device)
     rows = spec.rows(graph.classes).to(box.lower).expand(len(many), -1, -1)
     every, one = (relax(fast, intermediate_bounds(fast, part)) for part in (box, box[0]))
-    start = torch.full((len(problem.rings),), 1e-4, dtype=torch.float64)
 
     def attack(region: Region) -> None:
         generator = torch.Generator().manual_seed(0)
         SmoothPgd(steps=60, restarts=16)(graph, region, spec, generator=generator, device=device)
+
+    def climb(scenes: list[Problem]) -> None:
+        starts = [torch.full((len(problem.rings),), 1e-4, dtype=torch.float64) for problem in scenes]
+        climb_all(scenes, starts, JointAscent(steps=30, offers=0), Budget(), device=device)
 
     parts: dict[str, Callable[[], object]] = {
         "attack, 1 box": lambda: attack(many[0]),
@@ -48,9 +52,8 @@ def costs(known: Sequence[Case], many: Region, device: str, repeats: int) -> dic
         "inner bounds, all boxes": lambda: intermediate_bounds(fast, box),
         "60 steps on 9 rows, 1 box": lambda: optimise(fast, box[0], rows[:1], one, Ascent(steps=60)),
         "60 steps on 9 rows, all boxes": lambda: optimise(fast, box, rows, every, Ascent(steps=60)),
-        "joint ascent, 30 steps": lambda: climb(
-            problem, start, JointAscent(steps=30, offers=0), Budget(), device=device
-        ),
+        "joint ascent, 30 steps, 1 scene": lambda: climb(problems[:1]),
+        "joint ascent, 30 steps, all scenes": lambda: climb(problems),
     }
     return {name: timed(act, repeats) for name, act in parts.items()}
 

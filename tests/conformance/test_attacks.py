@@ -131,12 +131,12 @@ def test_two_classes_and_all_places(name):
 
 
 def test_a_smooth_pool_is_close_to_the_pool():
-    from aureole.attacks.smooth import _Smooth
+    from aureole.attacks.smooth import SmoothPool
 
     for net in ("overlapping_pools", "rectified_pools", "leftover_pool", "pool_only"):
         graph = merge_rectified_pools(ZOO[net](seeded(36)))
         images = torch.rand(3, *graph.input_shape, generator=seeded(37), dtype=F64)
-        smooth = graph.values(images, pool=_Smooth(1e5))
+        smooth = graph.values(images, pool=SmoothPool(1e5))
         for value, node in zip(smooth, graph.nodes, strict=True):
             assert value.shape == (3, *node.shape)
         assert torch.allclose(smooth[-1], graph(images), rtol=0, atol=1e-3)

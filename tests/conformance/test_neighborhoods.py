@@ -123,24 +123,36 @@ def test_no_image_inside_fails(name, n):
     assert found.weakest_margin >= found.margin_bound
 
 
+def witnesses_fail_at_the_limits(p: Problem, found: Neighborhood) -> None:
+    """Each lies in its ring's neighborhood with that ring at its limit, outside the proved one, and fails."""
+    if found.limits is None:
+        assert not found.witnesses
+        return
+    assert bool((found.radii <= found.limits).all() and (found.limits <= p.caps + 1e-12).all())
+    for ring, limit in enumerate(found.limits.tolist()):
+        if ring not in found.witnesses:
+            assert limit == float(p.caps[ring])
+            continue
+        grown = found.radii.clone()
+        grown[ring] = limit
+        assert p.region(grown).contains(found.witnesses[ring])
+        assert not p.region(found.radii).contains(found.witnesses[ring])
+        assert float(p.spec.margin(p.graph.replay(found.witnesses[ring]))) <= 0
+
+
 @every_method
 @every_problem
 def test_witnesses_fail_just_outside(name, n):
     p, found = problem(n), answer(name, n)
-    for ring, witness in found.witnesses.items():
-        grown = found.radii.clone()
-        grown[ring] = min(float(grown[ring]) + p.delta, p.cap)
-        assert p.region(grown).contains(witness)
-        assert not p.region(found.radii).contains(witness)
-        assert float(p.spec.margin(p.graph.replay(witness))) <= 0
+    witnesses_fail_at_the_limits(p, found)
     assert set(found.capped) == {d for d, r in enumerate(found.radii.tolist()) if r >= p.cap}
     if found.maximal is None:
         assert found.open_rings is None
     else:
         assert found.open_rings is not None
-        assert {*found.open_rings, *found.witnesses, *found.capped} == set(range(len(p.rings)))
+        stopped = {d for d in found.witnesses if found.limits[d] <= found.radii[d] + p.delta}
+        assert {*found.open_rings} == set(range(len(p.rings))) - stopped - {*found.capped}
         assert found.maximal == (not found.open_rings)
-        assert not {*found.open_rings} & {*found.witnesses, *found.capped}
 
 
 @every_problem
@@ -371,7 +383,4 @@ def test_networks_that_the_milp_cannot_encode(name):
     assert found.verdict is Verdict.ROBUST and found.size > 0
     region = p.region(found.radii)
     assert float(p.spec.margin(graph(points_in(region, 500, g))).min()) > 0
-    for ring, witness in found.witnesses.items():
-        grown = found.radii.clone()
-        grown[ring] += p.delta
-        assert p.region(grown).contains(witness) and float(p.spec.margin(graph.replay(witness))) <= 0
+    witnesses_fail_at_the_limits(p, found)

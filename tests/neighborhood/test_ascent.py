@@ -6,9 +6,9 @@ import torch
 from aureole.bounds import Interval
 from aureole.core import AboveThreshold, Budget, Region, Rings, Verdict
 from aureole.core.graph import Linear
-from aureole.neighborhood import Problem, named_weights
-from aureole.neighborhood.ascent import JointAscent, climb
-from aureole.neighborhood.certificate import AT_ONCE
+from aureole.neighborhood import Problem, maximize, named_weights
+from aureole.neighborhood.ascent import JointAscent, climb, climb_all
+from aureole.neighborhood.certificate import AT_ONCE, Certificate
 from aureole.verify import Hints, prove
 from nets_zoo import F64, Sketch, seeded
 
@@ -117,3 +117,67 @@ def test_rings_at_their_caps_stay_there_and_others_begin_where_told():
     assert found.tolist() == pytest.approx([1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-4], rel=1e-4)
     longer = climb(problem, start, JointAscent(steps=40, goal=0.9), Budget(), least=least).radii
     assert longer[[0, 5]].tolist() == pytest.approx([1e-4, 1e-4], rel=1e-4)
+
+
+def several() -> list[Problem]:
+    """Scenes of one network with other images, rings, objectives and constants."""
+    graph = Sketch((1, 6, 6), seeded(3)).conv(4, 2).relu().conv(4, 2).relu().flat().linear(3).graph()
+    problems = []
+    for n, (at, room, objective) in enumerate([((0, 0), 0.3, "sum"), ((3, 3), 0.2, "log"), ((5, 0), 0.25, "sum")]):
+        image = torch.rand(1, 6, 6, dtype=F64, generator=seeded(n))
+        mask = torch.zeros(6, 6, dtype=torch.bool)
+        mask[at] = True
+        rings = Rings.around(mask)
+        spec = AboveThreshold(0, float(graph(image[None])[0, 0]) - room)
+        problems.append(Problem(graph, image, rings, spec, named_weights("uniform", rings), objective=objective))
+    return problems
+
+
+def test_many_scenes_climb_as_each_would_alone():
+    problems = several()
+    assert len({len(p.rings) for p in problems}) > 1
+    starts = [torch.full((len(p.rings),), 1e-3 * (n + 1), dtype=F64) for n, p in enumerate(problems)]
+    ascent = JointAscent(steps=40, offers=2)
+    met: list[tuple[int, torch.Tensor, Hints]] = []
+    together = climb_all(problems, starts, ascent, Budget(), lambda *offer: met.append(offer))
+    for n, (problem, start, found) in enumerate(zip(problems, starts, together, strict=True)):
+        alone = climb(problem, start, ascent, Budget())
+        assert found.radii.tolist() == pytest.approx(alone.radii.tolist(), rel=0.02)
+        assert problem.size(found.radii) > 2 * problem.size(start)
+        assert found.prices.tolist() == pytest.approx(alone.prices.tolist(), rel=0.05, abs=1e-3)
+        assert certified(problem, 0.99 * found.radii, found.hints) > 0
+        offers = [(radii, hints) for which, radii, hints in met if which == n]
+        assert len(offers) == 2
+        for radii, hints in offers:
+            assert certified(problem, radii, hints) > -1e-4
+
+
+def test_the_search_goes_on_from_a_climb_of_many_scenes():
+    problems = several()
+    starts = [torch.full((len(p.rings),), 1e-3, dtype=F64) for p in problems]
+    for problem, begun in zip(problems, climb_all(problems, starts, JointAscent(steps=40), Budget()), strict=True):
+        found = maximize(problem, Certificate(begun=begun), budget=Budget.seconds(4.0))
+        assert found.verdict is Verdict.ROBUST
+        assert found.size >= 0.99 * problem.size(begun.radii)
+
+
+def test_hints_of_one_scene_leave_the_others_as_they_are():
+    """Bounds and parameters of an answer about the second scene, and that it begins at caps and floors of its own."""
+    problems = several()
+    starts = [torch.full((len(p.rings),), 1e-3, dtype=F64) for p in problems]
+    first = climb_all(problems, starts, JointAscent(steps=30), Budget())
+    answer = prove(problems[1].graph, problems[1].region(first[1].radii), problems[1].spec, AT_ONCE)
+    hints = [None, replace(answer.hints, parameters=first[1].hints.parameters), None]
+    ascent = JointAscent(steps=20, warm=5, fall=0.1)
+    radii = [found.radii for found in first]
+    together = climb_all(problems, radii, ascent, Budget(), hints=hints)
+    for problem, begun, told, found in zip(problems, radii, hints, together, strict=True):
+        alone = climb(problem, begun, ascent, Budget(), hints=told)
+        assert found.radii.tolist() == pytest.approx(alone.radii.tolist(), rel=0.02)
+
+
+def test_scenes_of_other_networks_or_specs_are_refused():
+    problem, starts = deep_problem(), [torch.full((6,), 1e-3, dtype=F64)] * 2
+    for other in (deep_problem(4), replace(problem, also=(problem.spec,))):
+        with pytest.raises(ValueError, match="pass problems of one graph and as many rows each"):
+            climb_all([problem, other], starts, JointAscent(steps=1), Budget())

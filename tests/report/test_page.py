@@ -63,12 +63,20 @@ def test_ring_map_and_bars_follow_the_radii(write_neighborhood):
 
 
 def test_brackets_run_from_the_radius_to_the_witness(write_neighborhood):
-    folder = write_neighborhood(radii=[0.01] * 17, witness_rings=[2, 5], capped=[], open_rings=[])
-    chart = figure_of(folder).axes[4]
+    folder = write_neighborhood(radii=[0.01] * 17, witness_rings=[2, 5], capped=[], open_rings=[5, 7])
+    figure = figure_of(folder)
+    chart = figure.axes[4]
     uprights = [line for line in chart.lines if len(set(line.get_xdata())) == 1]
     assert [line.get_xdata()[0] for line in uprights] == [2, 5]
-    for line in uprights:
-        np.testing.assert_allclose(line.get_ydata(), [0.01, 0.011])
+    for line, limit in zip(uprights, [0.011, 0.02], strict=True):
+        np.testing.assert_allclose(line.get_ydata(), [0.01, limit])
+    assert texts(figure).splitlines().count("?") == 1  # ring 7, of which nothing is known
+
+
+def test_a_wide_bracket_fits_on_the_chart(write_neighborhood):
+    limits = [0.01] * 16 + [0.9]
+    chart = figure_of(write_neighborhood(radii=[0.01] * 17, limits=limits, witness_rings=[16], capped=[])).axes[4]
+    assert chart.get_ylim()[1] > 0.9
 
 
 def test_capped_and_open_rings_are_marked(write_neighborhood):
@@ -167,7 +175,7 @@ def test_equal_radii(write_neighborhood, radius):
 
 def test_one_ring_and_three_channels(write_neighborhood):
     record, arrays = read_record(write_neighborhood())
-    result = record.result | {"radii": [0.2], "witness_rings": [0], "capped": [], "open_rings": []}
+    result = record.result | {"radii": [0.2], "limits": [0.3], "witness_rings": [0], "capped": [], "open_rings": []}
     arrays |= {
         "image": arrays["image"].expand(3, -1, -1),
         "weakest": arrays["weakest"].expand(3, -1, -1),
@@ -186,6 +194,7 @@ def test_bands_are_named(write_neighborhood):
     index = sum((arrays["ring_index"] >= first).long() for first, _ in bands) - 1
     result = {
         "radii": [0.1, 0.0, 0.3, 0.4],
+        "limits": [1.0, 0.1, 1.0, 1.0],
         "witness_rings": [1],
         "capped": [],
         "open_rings": [0, 2, 3],

@@ -10,7 +10,7 @@ def test_one_row_per_neighborhood(write_neighborhood):
     assert (cells["target"], cells["object"]) == ("3", "7")
     assert cells["min"] == "0"
     assert cells["max"] == "1"
-    assert cells["maximal"] == "2 open"
+    assert cells["maximal"] == "3 open"
 
 
 def test_unproved_and_unlooked_at(write_neighborhood):

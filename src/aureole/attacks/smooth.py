@@ -67,7 +67,7 @@ class SmoothPgd(Attack):
             if i == self.steps or budget.expired or bool((best_margin.amin(1) < -CLEAR).all()):
                 break
             images = images.detach().requires_grad_(True)
-            smooth = graph.values(images.flatten(0, 1), pool=_Smooth(_between(self.sharpness, done)))[-1]
+            smooth = graph.values(images.flatten(0, 1), pool=SmoothPool(_between(self.sharpness, done)))[-1]
             margins = spec.values(smooth).unflatten(0, images.shape[:2]).gather(-1, chosen)
             tau = _between(self.weighing, done) / scale
             loss = (torch.logsumexp(tau * margins, -1) / tau.squeeze(-1)).sum()
@@ -99,12 +99,12 @@ CLEAR = 1e-3
 
 
 @dataclass(frozen=True)
-class _Smooth:
+class SmoothPool:
     """A max-pool replaced by a log-sum-exp of the given sharpness."""
 
     beta: float
 
-    def __call__(self, layer: Tensor, op: MaxPool) -> Tensor:
+    def __call__(self, layer: Tensor, op: MaxPool) -> Tensor:  # noqa: D102
         (kh, kw), (ph, pw) = op.kernel, op.padding
         n, channels, height, width = layer.shape
         if op.stride == op.kernel and op.padding == (0, 0):

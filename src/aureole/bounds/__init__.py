@@ -5,6 +5,7 @@ from aureole.bounds.intermediate import intermediate_bounds
 from aureole.bounds.interval import Bounds, Interval
 from aureole.bounds.linear import backward, lower_bounds, minimizers, relax
 from aureole.bounds.optimise import Ascent, Optimised, optimise
+from aureole.bounds.simplex import simplex_bounds
 
 __all__ = [
     "Ascent",
@@ -19,4 +20,5 @@ __all__ = [
     "minimizers",
     "optimise",
     "relax",
+    "simplex_bounds",
 ]

@@ -5,16 +5,17 @@ inner bounds. Climbing all of them at once prices a ring by what its radius does
 which no sequence of fixed linear programs does.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds import Interval, intermediate_bounds, lower_bounds, relax
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, Relaxations, cast, project
-from aureole.core import Budget, Graph, Region, Rings, Rows, Spec
+from aureole.core import Budget, Graph, Region, Rows
 from aureole.core.graph import MaxPool, Relu, merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
@@ -81,95 +82,187 @@ def climb(
            radii are climbed to that a proof with such bounds may carry
     least: the climb goes on from the start at once to radii that are nowhere smaller; rings at their caps stay there
     """
-    exact, every = with_constants(merge_rectified_pools(problem.graph.to(torch.float64)), _every_row(problem))
-    graph = exact.to(torch.float32, device)
-    image = problem.image.to(device, torch.float32)
-    rows = every.rows(graph.classes)[None].to(image)
-    rings = Rings(problem.rings.index.to(device))
-    unit = max(float(problem.margin(problem.graph.replay(problem.image))), 1e-6)  # in float32 it may vanish
-    lowest, highest = (limits.to(image).clamp(min=LEAST).log() for limits in (problem.floors, problem.caps))
-    goal, lifts = ascent.goal, _lifts(problem, graph, image, hints)
-    parameters = {} if hints is None else hints.parameters
-    begun = start.to(image).clamp(min=LEAST).log()
+    (found,) = climb_all(
+        [problem], [start], ascent, budget, lambda _, radii, known: offer(radii, known), [hints],
+        None if least is None else [least], device,
+    )  # fmt: skip
+    return found
+
+
+def climb_all(
+    problems: Sequence[Problem],
+    starts: Sequence[Float[Tensor, "_"]],
+    ascent: JointAscent,
+    budget: Budget,
+    offer: Callable[[int, Float[Tensor, "_"], Hints], None] = lambda n, radii, hints: None,
+    hints: Sequence[Hints | None] | None = None,
+    least: Sequence[Float[Tensor, "_"]] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Climbed]:
+    """`climb` for many scenes in one batch: a GPU, which one scene leaves idle, takes hardly longer for all.
+
+    The problems share one graph and have equally many rows; ValueError otherwise. Each climbs as it would alone, up to
+    rounding. `offer` is told which one it is about.
+    """
+    graphs, counts = {id(p.graph) for p in problems}, {len(p.every_row[0]) for p in problems}
+    if len(graphs) > 1 or len(counts) > 1:
+        raise ValueError(
+            f"{len(graphs)} graphs, rows {sorted(counts)}; pass problems of one graph and as many rows each"
+        )
+    each = range(len(problems))
+    graph = merge_rectified_pools(problems[0].graph.to(torch.float64)).to(torch.float32, device)
+    images = torch.stack([p.image for p in problems]).to(device, torch.float32)
+    rows, offsets = (torch.stack(parts).to(images) for parts in zip(*(p.every_row for p in problems), strict=True))
+    # in float32 a margin may vanish
+    unit = images.new_tensor([max(float(p.margin(p.graph.replay(p.image))), 1e-6) for p in problems])
+    scenes = _Scenes.of(problems, images)
+    lowest, highest = scenes.flat([p.floors for p in problems]).log(), scenes.flat([p.caps for p in problems]).log()
+    begun = scenes.flat(starts).log()
     if least is not None:
         lowest = torch.where(begun >= highest, highest, lowest)
+    told = [None] * len(problems) if hints is None else hints
+    lifts = _lifts(problems, graph, images, told)
+    goal = torch.full_like(unit, ascent.goal)
     log_radii = begun.clone().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95), foreach=True)
-    multiplier, best, size = 0.0, start.to(image), problem.size(start)
+    multiplier, best = torch.zeros_like(unit), [start.to(images) for start in starts]
+    size, met = [p.size(start) for p, start in zip(problems, starts, strict=True)], [False] * len(problems)
     kept: dict[int, dict[str, Tensor]] = {}
     offered = {int(ascent.steps * (2 / 3) ** n) for n in range(1, ascent.offers + 1)}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
-        relaxations, region = _relaxed(rings, graph, image, radii, lifts)
+        relaxations, region = _relaxed(scenes, graph, images, radii, lifts)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
-            free |= {i: {n: v.clone() for n, v in p.items()} for i, p in cast(parameters, image).items() if i in free}
+            _begin(free, told)
             _follow(adam, free)
-        values = lower_bounds(graph, region, rows, relaxations, free or None)[0]
-        margin = _margin(problem, values)
+        values = lower_bounds(graph, region, rows, relaxations, free or None) + offsets
+        margins = _margins(problems, values)
         if step == 0 and ascent.fall is not None:
-            goal = min(goal, float(margin.detach()) / unit) - ascent.fall
-        good = float(margin.detach()) > (goal - ascent.near) * unit
+            goal = torch.minimum(goal, margins.detach() / unit) - ascent.fall
         adam.zero_grad(set_to_none=True)
-        short = goal - margin / unit
-        active = multiplier + ascent.penalty * float(short.detach()) > 0
-        penalty = multiplier * short + ascent.penalty / 2 * short**2 if active else 0 * short
+        short = goal - margins / unit
+        active = multiplier + ascent.penalty * short.detach() > 0
+        penalty = torch.where(active, multiplier * short + ascent.penalty / 2 * short**2, 0 * short)
+        sizes = torch.stack([p.value(part) for p, part in zip(problems, scenes.parts(radii), strict=True)])
         # a whisper of every row keeps the slopes of those that are not the margin now from going stale
-        loss = -problem.value(radii).log() + penalty - 1e-3 * values.sum() / unit
-        loss.backward()
-        if good and problem.size(radii.detach()) > size:
-            best, size = radii.detach().clone(), problem.size(radii.detach())
-            kept = {i: {name: v.detach().clone() for name, v in named.items()} for i, named in free.items()}
+        (-sizes.log() + penalty - 1e-3 * values.sum(1) / unit).sum().backward()
+        good = (margins.detach() > (goal - ascent.near) * unit).tolist()
+        for n, part in zip(each, scenes.parts(radii.detach()), strict=True):
+            if good[n] and problems[n].size(part) > size[n]:
+                best[n], size[n], met[n] = part.clone(), problems[n].size(part), True
+                _keep(kept, free, n)
         if step == ascent.steps or budget.expired:
             break
-        if kept and step in offered:
-            offer(best.cpu().double(), _hints(problem, rows, kept))
-        multiplier = max(0.0, multiplier + 0.3 * ascent.penalty * float(short.detach()))
+        if step in offered:
+            for n in each:
+                if met[n]:
+                    offer(n, _capped(problems[n], best[n]), _hints(problems[n], kept, n))
+        multiplier = (multiplier + 0.3 * ascent.penalty * short.detach()).clamp(min=0)
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
             group["lr"] = rate * ascent.end ** (step / ascent.steps) * min((step + 1) / ascent.warm, 1)
         adam.step()
         with torch.no_grad():
             if step == 0 and least is not None:
-                log_radii.copy_(torch.maximum(log_radii, least.to(image).clamp(min=LEAST).log()))
+                log_radii.copy_(torch.maximum(log_radii, scenes.flat(least).log()))
             log_radii.copy_(torch.minimum(torch.maximum(log_radii, lowest), highest))
             project(free)
-    best.requires_grad_(True)
-    relaxations, region = _relaxed(rings, graph, image, best, lifts)
-    values = lower_bounds(graph, region, rows, relaxations, kept or free or None)[0]
-    _margin(problem, values).backward()
-    prices = torch.zeros_like(best) if best.grad is None else -best.grad
-    best, prices = best.detach().cpu().double(), prices.clamp(min=0).cpu().double()
-    return Climbed(best, prices, _hints(problem, rows, kept))
+    last = torch.cat(best).requires_grad_(True)
+    for n in each:
+        if not met[n]:
+            _keep(kept, free, n)
+    relaxations, region = _relaxed(scenes, graph, images, last, lifts)
+    values = lower_bounds(graph, region, rows, relaxations, kept or None) + offsets
+    _margins(problems, values).sum().backward()
+    prices = torch.zeros_like(last) if last.grad is None else -last.grad
+    return [
+        Climbed(_capped(problems[n], part), price.clamp(min=0).cpu().double(), _hints(problems[n], kept, n, met[n]))
+        for n, part, price in zip(each, scenes.parts(last.detach()), scenes.parts(prices), strict=True)
+    ]
 
 
-def _hints(problem: Problem, rows: Tensor, parameters: Parameters) -> Hints:
-    """For proofs on the CPU."""
-    exact = rows[0].cpu().double()
-    return Hints(problem.graph, rows=exact, parameters=cast(parameters, exact))
+def _capped(problem: Problem, radii: Tensor) -> Float[Tensor, "rings"]:
+    """The radii in float64, and those at their caps exactly there, which logarithms in float32 miss by a little."""
+    exact = radii.cpu().double()
+    return torch.where(exact >= (1 - 1e-6) * problem.caps, problem.caps, exact)
+
+
+def _keep(kept: dict[int, dict[str, Tensor]], free: Parameters, n: int) -> None:
+    """Store the parameters of one of the problems."""
+    for i, named in free.items():
+        for name, value in named.items():
+            kept.setdefault(i, {}).setdefault(name, value.detach().clone())[n] = value.detach()[n]
+
+
+def _begin(free: Parameters, hints: Sequence[Hints | None]) -> None:
+    """Start from the parameters of earlier climbs or answers."""
+    for n, told in enumerate(hints):
+        for i, named in ({} if told is None else told.parameters).items():
+            if i in free:
+                for name, value in named.items():
+                    free[i][name][n] = value.to(free[i][name])[0]
+
+
+def _hints(problem: Problem, parameters: Parameters, n: int, met: bool = True) -> Hints:
+    """For proofs on the CPU: the parameters of one of the problems, if it has met better radii than its start."""
+    graph, spec = with_constants(problem.graph, Rows(*problem.every_row, 1))
+    own = {i: {name: value[n : n + 1] for name, value in named.items()} for i, named in parameters.items()}
+    exact = spec.rows(graph.classes)
+    return Hints(problem.graph, rows=exact, parameters=cast(own, exact) if met else {})
+
+
+@dataclass(frozen=True, eq=False)
+class _Scenes:
+    """The radii of all problems in one vector.
+
+    index: for each problem and pixel where its radius is
+    """
+
+    index: Int[Tensor, "scenes height width"]
+    counts: tuple[int, ...]
+    like: Tensor
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem], like: Tensor) -> "_Scenes":
+        counts = [len(p.rings) for p in problems]
+        firsts = itertools.accumulate(counts[:-1], initial=0)
+        index = torch.stack([p.rings.index + first for p, first in zip(problems, firsts, strict=True)])
+        return cls(index.to(like.device), tuple(counts), like)
+
+    def flat(self, radii: Sequence[Tensor]) -> Float[Tensor, "all"]:
+        """Radii of all problems, none so small that it has no logarithm."""
+        return torch.cat(list(radii)).to(self.like).clamp(min=LEAST)
+
+    def parts(self, radii: Float[Tensor, "all"]) -> tuple[Tensor, ...]:
+        """The problems' radii, one by one."""
+        return radii.split(self.counts)
 
 
 Lifts = dict[int, tuple[Tensor, Tensor, Tensor]]
 """By how much inner bounds may be moved inwards, lower and upper ones, but not beyond the clean image's values."""
 
 
-def _lifts(problem: Problem, graph: Graph, image: Tensor, hints: Hints | None) -> Lifts:
-    if hints is None or hints.region is None or hints.graph is not problem.graph:
-        return {}
-    plain = intermediate_bounds(graph, hints.region.to(image.dtype, image.device))
-    clean = graph.values(image[None])
-    found: Lifts = {}
+def _lifts(problems: Sequence[Problem], graph: Graph, images: Tensor, hints: Sequence[Hints | None]) -> Lifts:
+    clean, found = graph.values(images), {}
     inputs = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)}
-    for i in inputs & hints.bounds.keys():
-        tight = hints.bounds[i].to(image.dtype, image.device)
-        lower, upper = tight.lower - plain[i].lower, plain[i].upper - tight.upper
-        found[i] = lower.clamp(min=0), upper.clamp(min=0), clean[i]
+    for n, (problem, told) in enumerate(zip(problems, hints, strict=True)):
+        if told is None or told.region is None or told.graph is not problem.graph:
+            continue
+        plain = intermediate_bounds(graph, told.region.to(images.dtype, images.device))
+        for i in inputs & told.bounds.keys():
+            tight = told.bounds[i].to(images.dtype, images.device)
+            if i not in found:
+                found[i] = torch.zeros_like(clean[i]), torch.zeros_like(clean[i]), clean[i]
+            lower, upper, _ = found[i]
+            lower[n] = (tight.lower - plain[i].lower).clamp(min=0)[0]
+            upper[n] = (plain[i].upper - tight.upper).clamp(min=0)[0]
     return found
 
 
-def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor, lifts: Lifts) -> tuple[Relaxations, Region]:
-    change = rings.spread(radii).expand_as(image)
-    region = Region((image - change).clamp(0, 1)[None], (image + change).clamp(0, 1)[None])
+def _relaxed(scenes: _Scenes, graph: Graph, images: Tensor, radii: Tensor, lifts: Lifts) -> tuple[Relaxations, Region]:
+    change = radii[scenes.index].unsqueeze(1).expand_as(images)
+    region = Region((images - change).clamp(0, 1), (images + change).clamp(0, 1))
     bounds = intermediate_bounds(graph, region)
     for i, (lower, upper, clean) in lifts.items():
         low, high = bounds[i].lower, bounds[i].upper
@@ -177,18 +270,9 @@ def _relaxed(rings: Rings, graph: Graph, image: Tensor, radii: Tensor, lifts: Li
     return relax(graph, bounds), region
 
 
-def _every_row(problem: Problem) -> Spec:
-    """The rows of all specs, one spec after the other."""
-    classes = problem.graph.classes
-    rows = torch.cat([spec.rows(classes) for spec in problem.specs])
-    return Rows(rows, torch.cat([spec.offsets(classes) for spec in problem.specs]), 1)
-
-
-def _margin(problem: Problem, values: Float[Tensor, "rows"]) -> Float[Tensor, ""]:
-    """The smallest certified margin of the specs, whose rows lie one spec after the other in `values`."""
-    counts = [len(spec.rows(problem.graph.classes)) for spec in problem.specs]
-    parts = zip(values.split(counts), problem.specs, strict=True)
-    return torch.stack([torch.kthvalue(part, spec.order).values for part, spec in parts]).amin()
+def _margins(problems: Sequence[Problem], values: Float[Tensor, "scenes rows"]) -> Float[Tensor, "scenes"]:
+    """The certified margin of each problem."""
+    return torch.stack([problem.least(own) for problem, own in zip(problems, values, strict=True)])
 
 
 def _follow(adam: torch.optim.Adam, free: Parameters) -> None:

@@ -34,6 +34,10 @@ SEARCHING = Portfolio(
 """For radii that the climbed bounds do not carry; what takes longer than this is left, other radii are tried."""
 
 
+TRIFLE = 1e-3
+"""Relative: a gain in size that another climb is not worth; rings near their caps gain less each time, without end."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tip:
     """Where a climb may go on, and hints of the answer about these radii, if there was one."""
@@ -60,6 +64,7 @@ class Tip:
 class Certificate(Method):
     """Ascent from the certified uniform ball, then beyond what bounds certify; at the end single rings are grown.
 
+    begun:   a first climb already done, as `climb_all` does for many scenes at once; the search goes on from there
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
     corners: for the objective `sum`: where else the search may start
     brief:   share of a query's time for radii that bounds do not carry: there are others to try
@@ -69,11 +74,13 @@ class Certificate(Method):
     back:    shares of the way there that are tried until one is proved
     further, filling: each such climb, and the first one from a corner
     attack:  that looks for the witnesses at the end
+    nearer:  that moves witnesses of single rings nearer then, so many times
     share:   of the time: until when the climb, the corners, the climbs beyond and the growth go on; the rest is for
-             `upper_bound`
+             limits and `upper_bound`
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
+    begun: Climbed | None = None
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     corners: Corners = field(default_factory=Corners)
     brief: float = 0.5
@@ -86,17 +93,19 @@ class Certificate(Method):
     )
     filling: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), warm=8, offers=0))
     least: float = 0.01
-    share: tuple[float, float, float, float] = (0.5, 0.6, 0.9, 0.92)
+    share: tuple[float, float, float, float] = (0.5, 0.6, 0.86, 0.88)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
+    nearer: tuple[Attack, int] = field(
+        default_factory=lambda: (SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05)), 8)
+    )
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, whole = prover.problem, prover.budget
         climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
-        start = self._uniform(prover)
-        climbed = climb(
-            problem, start, self.ascent, climbing, lambda radii, hints: self._offered(prover, radii, hints),
-            device=prover.device,
+        climbed = self.begun or climb(
+            problem, self._uniform(prover), self.ascent, climbing,
+            lambda radii, hints: self._offered(prover, radii, hints), device=prover.device,
         )  # fmt: skip
         tip, small = Tip(climbed, self._carried(prover, climbed)), None
         if problem.objective == "sum":
@@ -107,6 +116,7 @@ class Certificate(Method):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
         prover.look(self.attack)
+        prover.bracket(*self.nearer)
         found = prover.finish(look=True, prices=climbed.prices)
         if self.share[-1] == 1:
             return found
@@ -161,7 +171,7 @@ class Certificate(Method):
         small: the radii begin at least there
         """
         problem, fall, ascent = prover.problem, self.beyond, self.filling if tip.corner else self.further
-        while not budget.expired and fall > self.least:
+        while not budget.expired and fall > self.least and bool((prover.radii < problem.caps).any()):
             tried = climb(
                 problem, tip.radii, replace(ascent, fall=fall), budget,
                 hints=tip.both, least=small, device=prover.device,
@@ -169,7 +179,7 @@ class Certificate(Method):
             way = tried.radii - tip.radii
             for share in self.back:
                 radii = tip.radii + share * way
-                if problem.size(radii) > prover.size and not budget.expired:
+                if problem.size(radii) > (1 + TRIFLE) * prover.size and not budget.expired:
                     answer = self._searched(prover, radii, tried.hints)
                     if answer.verdict is Verdict.ROBUST:
                         tip, ascent = Tip(replace(tried, radii=radii), answer.hints), self.further

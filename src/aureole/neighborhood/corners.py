@@ -15,7 +15,7 @@ from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget, Region
 from aureole.neighborhood.problem import Problem
-from aureole.neighborhood.prover import attacked
+from aureole.neighborhood.witnesses import attacked
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ class Corners:
     ) -> Float[Tensor, "tried"]:
         """The smallest margin that the attack finds in each neighborhood."""
         regions = Region.stack([problem.region(r) for r in radii])
-        worst = attacked(problem, regions, self.attack, seed, budget, device)
+        worst = attacked(problem, regions, self.attack, torch.Generator().manual_seed(seed), budget, device)
         margins = [spec.margin(problem.graph(images)) for spec, images in zip(problem.specs, worst, strict=True)]
         return torch.stack(margins).amin(0)

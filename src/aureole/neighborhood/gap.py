@@ -8,11 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Budget
-from aureole.neighborhood.hunt import Hunt, descend
+from aureole.neighborhood.cover import Cover, descend
+from aureole.neighborhood.hunt import Hunt, attack_down
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left, UpperBound
+from aureole.neighborhood.upper import Left
+from aureole.neighborhood.witnesses import failing
 
 
 def bounded(
@@ -33,13 +35,23 @@ def bounded(
     generator = torch.Generator().manual_seed(seed)
     left, patterns = Left(problem), Patterns(problem, device)
     half = budget.at_most(budget.remaining / 2)  # with many rings it takes long
-    alone = hunt.alone(problem, patterns, generator, half)
+    alone = hunt.alone(problem, generator, half, device)
     for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
-    return stated(found, descend(problem, left, patterns, hunt, found.size, gap, generator, budget))
+    if not Cover.suits(problem):
+        return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
+    cover, known = Cover(problem), left.best(budget).value
+
+    def ask(radii: Float[Tensor, "rings"]) -> bool:
+        (image,) = failing(problem, [problem.within(radii)], hunt.attack, generator, budget, device)
+        if image is not None:
+            cover.learn(radii, image)
+        return image is not None
+
+    descend(cover, known, lambda: found.size / (1 - gap), ask, budget)
+    return stated(found, min(known, cover.bound))
 
 
-def stated(found: Neighborhood, bound: UpperBound) -> Neighborhood:
+def stated(found: Neighborhood, bound: float) -> Neighborhood:
     """The result with its distance to the best possible: `gap = 1 - size / upper_bound`."""
-    gap = max(0.0, 1 - found.size / bound.value) if bound.value > 0 else 0.0
-    return replace(found, upper_bound=bound.value, gap=gap)
+    return replace(found, upper_bound=bound, gap=max(0.0, 1 - found.size / bound) if bound > 0 else 0.0)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.core import Budget, Region
+from aureole.core import Budget
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import Left, UpperBound, ways_out
+from aureole.neighborhood.witnesses import beyond, failing, replayed, with_ring
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ class Hunt:
         deeper = range(last + 1, min(last + 1 + self.ahead, len(levels)), 2)
         if deeper:
             starts = images[deeper.start : deeper.stop : 2, :2]
-            found = _attacked(
-                self.following, problem, [levels[n] for n in deeper], starts, patterns.device, generator, budget
+            found = failing(
+                problem, [levels[n] for n in deeper], self.following, generator, budget, patterns.device, starts
             )
             for n, image in zip(deeper, found, strict=True):
                 if image is not None:
                     best = image
                     patterns.add(image, levels[n])
         if best is None and not budget.expired:
-            (best,) = _attacked(self.attack, problem, [radii], images[:1], patterns.device, generator, budget)
+            (best,) = failing(problem, [radii], self.attack, generator, budget, patterns.device, images[:1])
             if best is not None:
                 patterns.add(best, radii)
         return None if best is None else self.trimmed(problem, best, radii)
@@ -73,34 +74,17 @@ class Hunt:
     def alone(
         self,
         problem: Problem,
-        patterns: Patterns,
         generator: torch.Generator,
         budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+        device: torch.device | str = "cpu",
     ) -> list[Tensor]:
         """For each ring with weight a witness that moves that ring alone, beyond the floors, as little as it takes."""
         rings = [d for d in range(len(problem.rings)) if float(problem.weights[d]) > 0]
-        best: dict[int, Tensor] = {}
-        low = {d: float(problem.floors[d]) for d in rings}
-        high = {d: float(problem.caps[d]) for d in rings}
-        middle = dict(high)
-        for _ in range(1 + self.rounds):
-            if not rings or budget.expired:
-                break
-            asked = []
-            for d in rings:
-                radii = problem.floors.clone()
-                radii[d] = middle[d]
-                asked.append(radii)
-            found = _attacked(self.attack, problem, asked, None, patterns.device, generator, budget)
-            for d, radii, image in zip(rings, asked, found, strict=True):
-                if image is None:
-                    low[d] = middle[d]
-                else:
-                    best[d] = self.trimmed(problem, image, radii)
-                    high[d] = float(ways_out(problem, best[d])[d])
-                middle[d] = (low[d] + high[d]) / 2
-            rings = [d for d in rings if d in best and high[d] - low[d] > 0.02 * high[d]]
-        return list(best.values())
+        found = beyond(
+            problem, problem.floors, rings, self.attack, self.rounds, generator, budget, device,
+            settle=lambda image, radii: self.trimmed(problem, image, radii),
+        )  # fmt: skip
+        return list(found.values())
 
     def trimmed(self, problem: Problem, image: Tensor, radii: Float[Tensor, "rings"]) -> Tensor:
         """A witness in N(radii) with its rings undone, and then moved less, as long as it still fails.
@@ -109,7 +93,7 @@ class Hunt:
         """
         reach = ways_out(problem, image)
         rings = [d for d in range(len(reach)) if float(reach[d]) > -torch.inf]
-        rings.sort(key=lambda d: -problem.size(_with(radii, d, min(float(reach[d]), float(radii[d])))))
+        rings.sort(key=lambda d: -problem.size(with_ring(radii, d, min(float(reach[d]), float(radii[d])))))
         for fractions in ((0.0,), self.fractions):
             for ring in rings:
                 image, radii = self._cut(problem, image, radii, ring, fractions)
@@ -131,17 +115,11 @@ class Hunt:
         with torch.no_grad():
             failing = problem.margin(problem.graph(candidates)) <= 0
         for n in failing.nonzero().flatten().tolist():
-            less = _with(radii, ring, min(float(cuts[n]), float(radii[ring])))
+            less = with_ring(radii, ring, min(float(cuts[n]), float(radii[ring])))
             good = replayed(problem, problem.region(less), candidates[n])
             if good is not None:
                 return good, less
         return image, radii
-
-
-def replayed(problem: Problem, region: Region, image: Tensor) -> Tensor | None:
-    """The image, inside the region and as the original model reads it, if a spec fails on it there."""
-    image = region.nearest(image.to(torch.float64), problem.graph.precision)[0]
-    return image if float(problem.margin(problem.graph.replay(image))) <= 0 else None
 
 
 def retreat(problem: Problem, radii: Float[Tensor, "rings"], part: float) -> Float[Tensor, "rings"]:
@@ -161,7 +139,7 @@ def retreat(problem: Problem, radii: Float[Tensor, "rings"], part: float) -> Flo
     return torch.minimum(torch.maximum(inner, problem.floors), radii)
 
 
-def descend(
+def attack_down(
     problem: Problem,
     left: Left,
     patterns: Patterns,
@@ -203,30 +181,3 @@ def inner(problem: Problem, bound: UpperBound, gap: float) -> Float[Tensor, "rin
         kept = problem.size(retreat(problem, bound.radii, middle)) >= (1 - 0.9 * gap) * bound.value
         part, refused = (middle, refused) if kept else (part, middle)
     return retreat(problem, bound.radii, part)
-
-
-def _attacked(
-    attack: Attack,
-    problem: Problem,
-    asked: list[Float[Tensor, "rings"]],
-    starts: Float[Tensor, "asked starts *shape"] | None,
-    device: torch.device | str,
-    generator: torch.Generator,
-    budget: Budget,
-) -> list[Tensor | None]:
-    """A witness in each ringed neighborhood, where the attack finds one: all of them in one batch."""
-    regions = Region.stack([problem.region(radii) for radii in asked])
-    given = problem.image.expand(len(asked), 1, *problem.image.shape) if starts is None else starts.to(problem.image)
-    found: list[Tensor | None] = [None] * len(asked)
-    for spec in problem.specs:
-        met = attack(problem.graph, regions, spec, generator=generator, budget=budget, starts=given, device=device)
-        for n, image in enumerate(met.images):
-            if found[n] is None and float(met.margins[n]) <= 0:
-                found[n] = replayed(problem, regions[n], image)
-    return found
-
-
-def _with(radii: Tensor, ring: int, radius: float | Tensor) -> Tensor:
-    radii = radii.clone()
-    radii[ring] = radius
-    return radii

@@ -14,13 +14,15 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
+from aureole.neighborhood.cover import Cover, descend
 from aureole.neighborhood.gap import stated
-from aureole.neighborhood.hunt import Hunt, descend, inner
+from aureole.neighborhood.hunt import Hunt, attack_down, inner
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left, ways_out
+from aureole.neighborhood.upper import Left, only_way_out
+from aureole.neighborhood.witnesses import failing
 from aureole.verify import COMPLETE
 
 NEAR = 0.8
@@ -37,6 +39,7 @@ class Optimum(Method):
     first:   the method that finds the radii to begin with, in `share` of the time
     closing: share of the time left then, for proofs and witnesses in turns; after that each ring is grown
     corners: share of that time, for single rings alone
+    facets:  share of what is left of it, for a cover (`cover.py`) where there is one
     hunt:    how witnesses are searched for between two proofs
     least:   the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
              time; the part halves where the prover gives up and grows by half where it proves
@@ -46,19 +49,20 @@ class Optimum(Method):
     first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.6, 0.8, 1.0)))
     share: float = 0.25
     closing: float = 0.85
-    corners: float = 0.4
+    corners: float = 0.2
+    facets: float = 0.85
     hunt: Hunt = field(default_factory=Hunt)
     least: float = 0.1
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
-        left = Left(problem)
+        left, cover = Left(problem), Cover(problem) if Cover.suits(problem) else None
         interrupted, prices = False, None
         try:
             with prover.in_share(self.share):
                 prices = self.first.run(prover).prices
             with prover.in_share(self.closing):
-                self._close(prover, left)
+                self._close(prover, left, cover)
             prover.remember(left.images)
             prover.look(SmoothPgd())
             for ring in range(len(problem.rings)):  # the gap left may hold a little more, and each ring wants a witness
@@ -71,28 +75,37 @@ class Optimum(Method):
             left = Left(problem)
         for image in prover.witnesses:
             left.without(image)
-        found = stated(found, left.best(Budget.seconds(LAST)))
+        bound = left.best(Budget.seconds(LAST)).value
+        found = stated(found, bound if cover is None else min(bound, cover.bound))
         return replace(found, seconds=prover.budget.spent, interrupted=interrupted)
 
-    def _close(self, prover: Prover, left: Left) -> None:
+    def _close(self, prover: Prover, left: Left, cover: Cover | None) -> None:
         """Proofs and witnesses in turns until the gap is small enough."""
         problem, patterns = prover.problem, Patterns(prover.problem, prover.device)
         generator = torch.Generator().manual_seed(prover.seed)
-        alone = self.hunt.alone(problem, patterns, generator, prover.budget)
+        alone = self.hunt.alone(problem, generator, prover.budget, prover.device)
         for image in (*prover.witnesses, *alone):
             left.without(image)
         with prover.in_share(self.corners):
             self._corners(prover, left, patterns, alone)
+        if cover is not None:
+            with prover.in_share(self.facets):
+                self._cover(prover, left.best(prover.budget).value, cover)
+            if cover.bound <= left.best(prover.budget).value:
+                return  # single witnesses would have a long way to go
         part, descended = 1.0, False
         while True:
+            if cover is not None and prover.size >= (1 - self.gap) * cover.bound:
+                return
             if not descended:
                 time = prover.budget.remaining / 2
-                bound = descend(
+                bound = attack_down(
                     problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget, time
                 )
             if prover.budget.expired or not bound.tight or bound.met(prover.size, self.gap):
                 return
-            target = inner(problem, bound, self.gap)
+            value = bound.value if cover is None else min(bound.value, cover.bound)
+            target = inner(problem, replace(bound, value=value), self.gap)
             radii = problem.within(prover.radii + part * (target - prover.radii))
             answer = self._asked(prover, left, patterns, radii)
             descended = left.has(bound.radii)
@@ -104,6 +117,45 @@ class Optimum(Method):
                 if prover.query_seconds >= prover.budget.remaining:
                     return
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
+
+    def _cover(self, prover: Prover, known: float, cover: Cover) -> None:
+        """Facets of the size that would close the gap, over all directions; the prover decides where these are stuck.
+
+        Where it gives up, how far it gets in that direction.
+        """
+        problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
+
+        def ask(radii: Float[Tensor, "rings"]) -> bool:
+            inside, size = problem.within(radii), prover.size
+            (image,) = failing(problem, [inside], self.hunt.attack, generator, prover.budget, prover.device)
+            if image is None:
+                answer = prover.check(inside)
+                if answer.verdict is Verdict.ROBUST:
+                    return prover.size > size
+                image = answer.witness
+            if image is None:
+                self._along(prover, inside)
+                return False
+            cover.learn(radii, image)
+            return True
+
+        for image in prover.witnesses:
+            cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
+        while True:
+            descend(cover, known, lambda: prover.size / (1 - self.gap), ask, prover.budget)
+            met = prover.size >= (1 - self.gap) * min(known, cover.bound)
+            if met or prover.query_seconds >= prover.budget.remaining:
+                return
+            prover.query_seconds *= 2  # what was given up is asked again
+
+    def _along(self, prover: Prover, radii: Float[Tensor, "rings"]) -> None:
+        """How far towards some radii the prover gets, to a few percent of their size, beyond what is proved."""
+        problem = prover.problem
+        proved, refused = prover.size / problem.size(radii), 1.0
+        while refused - proved > self.gap and not prover.budget.expired:
+            middle = (proved + refused) / 2
+            answer = prover.check(problem.floors + middle * (radii - problem.floors))
+            proved, refused = (middle, refused) if answer.verdict is Verdict.ROBUST else (proved, middle)
 
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
         """Ask the prover; a witness lowers the bound, and so does the same change at smaller radii."""
@@ -129,9 +181,9 @@ class Optimum(Method):
             return
         limits = problem.caps.clone()
         for image in alone:
-            ways = ways_out(problem, image)
-            if int((ways > -torch.inf).sum()) == 1:
-                limits = torch.minimum(limits, torch.where(ways > -torch.inf, ways, torch.inf))
+            if (way := only_way_out(problem, image, problem.floors)) is not None:
+                ring, reach = way
+                limits[ring] = min(float(limits[ring]), reach)
         for ring in (problem.weights * limits).argsort(descending=True).tolist():
             proved, refused = float(prover.radii[ring]), float(limits[ring])
             while refused - proved > max(self.gap / 2 * refused, problem.delta) and not prover.budget.expired:

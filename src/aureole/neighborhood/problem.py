@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.core import Graph, InputError, Region, Rings, Spec
@@ -110,6 +110,31 @@ class Problem:
     def margin(self, scores: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
         """The smallest margin of all specs: positive when every one holds. Differentiable."""
         return torch.stack([spec.margin(scores) for spec in self.specs]).amin(0)
+
+    @cached_property
+    def every_row(self) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "rows"]]:
+        """The rows of all specs and their constants, one spec after the other."""
+        classes = self.graph.classes
+        return (
+            torch.cat([spec.rows(classes) for spec in self.specs]),
+            torch.cat([spec.offsets(classes) for spec in self.specs]),
+        )
+
+    def least(self, values: Float[Tensor, "*batch rows"]) -> Float[Tensor, "*batch"]:
+        """The margin from the values of `every_row`, or a bound of it from bounds of these. Differentiable."""
+        parts = zip(self._by_spec(values), self.specs, strict=True)
+        return torch.stack([torch.kthvalue(part, spec.order).values for part, spec in parts]).amin(0)
+
+    def failing_rows(self, values: Float[Tensor, "batch rows"]) -> Bool[Tensor, "batch rows"]:
+        """The rows that have to fall for a spec to fail: the lowest ones of the spec whose margin is smallest."""
+        parts = self._by_spec(values)
+        margins = torch.stack([part.kthvalue(spec.order).values for part, spec in zip(parts, self.specs, strict=True)])
+        lowest = [part.argsort(-1).argsort(-1) < spec.order for part, spec in zip(parts, self.specs, strict=True)]
+        chosen = torch.nn.functional.one_hot(margins.argmin(0), len(self.specs)).bool()
+        return torch.cat([rows & chosen[:, n : n + 1] for n, rows in enumerate(lowest)], -1)
+
+    def _by_spec(self, values: Float[Tensor, "*batch rows"]) -> tuple[Tensor, ...]:
+        return values.split([len(spec.rows(self.graph.classes)) for spec in self.specs], -1)
 
     def value(self, radii: Float[Tensor, "*batch rings"]) -> Float[Tensor, "*batch"]:
         """The objective, in pixel units and never negative; differentiable, in the dtype of `radii`."""

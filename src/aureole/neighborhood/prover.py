@@ -1,7 +1,7 @@
 """The prover as the methods see it: it remembers witnesses, counts calls and keeps the best proved radii."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,6 +14,8 @@ from aureole.attacks.base import Attack
 from aureole.core import Answer, Budget, Region, Verdict, Why
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
+from aureole.neighborhood.upper import only_way_out
+from aureole.neighborhood.witnesses import attacked, beyond, failing
 from aureole.verify import COMPLETE, Hints, Portfolio, prove, prove_all
 
 Progress = Callable[[float, float], None]
@@ -127,35 +129,73 @@ class Prover:
         radii[ring] = min(float(radii[ring]) + self.problem.delta, float(self.problem.caps[ring]))
         return radii
 
-    def remember(self, images: Iterable[Float[Tensor, "channels height width"]]) -> None:
+    def remember(self, images: Iterable[Float[Tensor, "channels height width"] | None]) -> None:
         """Images on which a spec fails, when replayed, as further witnesses."""
-        self._witnesses += [image for image in images if not any(image is known for known in self._witnesses)]
+        self._witnesses += [
+            image for image in images if image is not None and not any(image is known for known in self._witnesses)
+        ]
 
     def look(self, attack: Attack) -> None:
         """Attack the best radii grown by delta in each ring, all at once, for witnesses that stop the rings."""
-        problem = self.problem
-        grown = (problem.region(self.grown(ring)) for ring in range(len(problem.rings)))
-        regions = [region for region in grown if self._recall(region) is None]
-        if not regions:
-            return
-        for images in attacked(problem, Region.stack(regions), attack, self.seed, self.budget, self.device):
-            for region, worst in zip(regions, images, strict=True):
-                image = region.nearest(worst, problem.graph.precision)[0]
-                if float(problem.margin(problem.graph.replay(image))) <= 0:
-                    self._witnesses.append(image)
+        rings, generator = self._open(self.stops()), torch.Generator().manual_seed(self.seed)
+        everywhere = self.problem.within(self.radii + self.problem.delta)
+        asked = [self.grown(ring) for ring in rings]
+        # where nothing fails with all rings grown, nothing does with one
+        for regions in ([everywhere], asked) if len(rings) > 1 else (asked,):
+            if not regions or self.budget.expired:
+                return
+            found = failing(self.problem, regions, attack, generator, self.budget, self.device)
+            self.remember(found)
+            if not any(image is not None for image in found):
+                return
+
+    def bracket(self, attack: Attack, rounds: int) -> None:
+        """Lower the limits of rings that might still grow: the way to each is halved so often, by attacks.
+
+        attack: goes on from the weakest image known and from the witnesses that it finds
+        """
+        stops = self.stops()
+        rings = self._open(stops)
+        if rings and self._best is not None:
+            known = {ring: image for ring, (_, image) in stops.items()}
+            generator = torch.Generator().manual_seed(self.seed)
+            weakest, _ = self._weakest()
+            found = beyond(
+                self.problem, self.radii, rings, attack, rounds, generator, self.budget, self.device, known, weakest
+            )
+            self.remember(found.values())
+
+    def stops(self) -> dict[int, tuple[float, Tensor]]:
+        """For rings where one is known: a radius at which, the others as they are, an image fails, and that image."""
+        found: dict[int, tuple[float, Tensor]] = {}
+        for image in self._witnesses:
+            way = only_way_out(self.problem, image, self.radii)
+            if way is not None and (way[0] not in found or way[1] < found[way[0]][0]):
+                found[way[0]] = way[1], image
+        return {ring: (self._to_delta(ring, *stop), stop[1]) for ring, stop in found.items()}
+
+    def _to_delta(self, ring: int, limit: float, image: Tensor) -> float:
+        """The limit without what it was raised by for rounding, where the image lies within a step of delta."""
+        grown = self.grown(ring)
+        return min(limit, float(grown[ring])) if self.problem.region(grown).contains(image) else limit
+
+    def _open(self, stops: Mapping[int, tuple[float, Tensor]]) -> tuple[int, ...]:
+        """The rings that are not at their caps and that no image stops within a step of delta."""
+        return tuple(
+            d
+            for d in range(len(self.problem.rings))
+            if self.radii[d] < self.problem.caps[d] and not (d in stops and stops[d][0] <= float(self.grown(d)[d]))
+        )
 
     def finish(self, *, look: bool, prices: Float[Tensor, "rings"] | None = None) -> Neighborhood:
         """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it."""
         problem, best = self.problem, self._best
         weakest, margin = self._weakest()
-        witnesses: dict[int, Tensor] = {}
-        capped = tuple((self.radii >= problem.caps).nonzero().flatten().tolist())
-        if look:
-            for ring in range(len(problem.rings)):
-                answer = None if ring in capped else self._recall(problem.region(self.grown(ring)))
-                if answer is not None and answer.witness is not None:
-                    witnesses[ring] = answer.witness
-        open_rings = tuple(d for d in range(len(problem.rings)) if d not in witnesses and d not in capped)
+        stops = self.stops() if look else {}
+        limits = problem.caps.clone()
+        for ring, (limit, _) in stops.items():
+            limits[ring] = limit
+        open_rings = self._open(stops)
         return Neighborhood(
             verdict=Verdict.UNKNOWN if best is None else Verdict.ROBUST,
             radii=self.radii,
@@ -165,8 +205,9 @@ class Prover:
             margin_bound=None if best is None else best.margin_bound,
             weakest=weakest,
             weakest_margin=margin,
-            witnesses=witnesses,
-            capped=capped,
+            witnesses={ring: image for ring, (_, image) in stops.items()},
+            limits=limits if look else None,
+            capped=tuple((self.radii >= problem.caps).nonzero().flatten().tolist()),
             maximal=not open_rings if look else None,
             open_rings=open_rings if look else None,
             prices=prices,
@@ -185,7 +226,8 @@ class Prover:
         region = self.problem.region(self.radii)
         attack = SmoothPgd(steps=30, restarts=8)
         image, margin = self._best.weakest, self._best.margin_seen
-        for images in attacked(self.problem, region, attack, self.seed, device=self.device):
+        generator = torch.Generator().manual_seed(self.seed)
+        for images in attacked(self.problem, region, attack, generator, device=self.device):
             met = float(self.problem.margin(self.problem.graph.replay(images[0])))
             if margin is None or met < margin:
                 image, margin = images[0], met
@@ -193,17 +235,3 @@ class Prover:
         if margin <= 0:
             raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
         return image, margin
-
-
-def attacked(
-    problem: Problem,
-    regions: Region,
-    attack: Attack,
-    seed: int,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
-    device: torch.device | str = "cpu",
-) -> Iterator[Float[Tensor, "batch channels height width"]]:
-    """The worst images that an attack finds in each region, spec by spec."""
-    for spec in problem.specs:
-        generator = torch.Generator().manual_seed(seed)
-        yield attack(problem.graph, regions, spec, generator=generator, budget=budget, device=device).images

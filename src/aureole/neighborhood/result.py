@@ -21,10 +21,13 @@ class Neighborhood:
     size:         the objective's value, in pixel units: for `sum`, weights @ radii
     proof:        which stage proved the radii (`bounds`, `milp`)
     margin_bound: the proved lower bound of the margin over the region, in score units
-    witnesses:    ring -> an image of N(radii + delta in that ring) on which the spec fails (replayed)
+    limits:       for each ring a radius at which, the others as they are, an image fails; the cap where none is known.
+                  None when the method does not look
+    witnesses:    ring -> that image (replayed)
     capped:       rings whose radius is at the cap
-    maximal:      whether every ring has a witness or is capped; None when the method does not look
-    open_rings:   the rings with neither; None when the method does not look
+    maximal:      whether every ring is capped or its limit is within delta of its radius; None when the method does not
+                  look
+    open_rings:   the rings of which neither is known; None when the method does not look
     upper_bound:  a proved upper bound of the best size; gap = 1 - size / upper_bound; None when not computed
     weakest:      the image of the region with the smallest margin met, and that margin
     calls:        prover calls by verdict and stage, e.g. {"ROBUST by bounds": 12}
@@ -44,6 +47,7 @@ class Neighborhood:
     margin_bound: float | None
     weakest: Float[Tensor, "channels height width"] | None
     weakest_margin: float | None
+    limits: Float[Tensor, "rings"] | None = None
     witnesses: Mapping[int, Float[Tensor, "channels height width"]] = field(default_factory=dict)
     capped: tuple[int, ...] = ()
     maximal: bool | None = None
@@ -65,6 +69,7 @@ class Neighborhood:
             "radii": self.radii.tolist(),
             "ring_pixels": list(self.ring_pixels),
             "size": self.size,
+            "limits": None if self.limits is None else self.limits.tolist(),
             "maximal": self.maximal,
             "open_rings": None if self.open_rings is None else list(self.open_rings),
             "upper_bound": self.upper_bound,

@@ -58,18 +58,32 @@ def upper_bound(problem: Problem, witnesses: Iterable[Tensor], budget: Budget = 
     return left.best(budget)
 
 
-def ways_out(problem: Problem, image: Float[Tensor, "channels height width"]) -> Float[Tensor, "rings"]:
+def ways_out(
+    problem: Problem, image: Float[Tensor, "channels height width"], inside: Float[Tensor, "rings"] | None = None
+) -> Float[Tensor, "rings"]:
     """How far each radius may go at most if it is the one that keeps the image out; -inf where it cannot.
 
-    That is the image's reach in the ring, raised by the rounding of `Region.ringed`. A ring is no way out where the
-    image lies inside the floors, and so inside every region asked about.
+    inside: radii that are not asked about, the floors when None. A ring is no way out where the image lies inside these
+            radii, and so inside every region asked about
+
+    That is the image's reach in the ring, raised by the rounding of `Region.ringed`.
     """
+    inside = problem.floors if inside is None else inside
     reach = problem.rings.peak((image - problem.image).abs().amax(0))
-    floors = problem.region(problem.floors)
-    outside = ((image < floors.lower[0]) | (image > floors.upper[0])).any(0)
+    box = problem.region(inside)
+    outside = ((image < box.lower[0]) | (image > box.upper[0])).any(0)
     open_ = problem.rings.peak(outside.to(reach)) > 0
     raised = reach.double() + ROUNDING * torch.finfo(problem.image.dtype).eps
-    return torch.where(open_, torch.maximum(raised, problem.floors), -torch.inf)
+    return torch.where(open_, torch.maximum(raised, inside), -torch.inf)
+
+
+def only_way_out(
+    problem: Problem, image: Float[Tensor, "channels height width"], inside: Float[Tensor, "rings"]
+) -> tuple[int, float] | None:
+    """The ring in which alone the image leaves N(inside), and how far it goes there; None where there are several."""
+    ways = ways_out(problem, image, inside)
+    out = (ways > -torch.inf).nonzero().flatten().tolist()
+    return (out[0], float(ways[out[0]])) if len(out) == 1 else None
 
 
 class Left:

@@ -1,6 +1,6 @@
-"""The bar chart: one radius per ring, with the step that breaks each ring."""
+"""The bar chart: one radius per ring, and how far from there an image is known to fail."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,41 +18,40 @@ _WIDE = 10.0  # from this ratio of largest to smallest positive radius on, the a
 def ring_bars(
     axes: Axes,
     radii: np.ndarray,
-    delta: float,
-    broken: Collection[int],
+    limits: Mapping[int, float],
     capped: Collection[int],
-    open_rings: Collection[int],
+    unknown: Collection[int],
     bands: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """One bar per ring in the colours of the ring map.
 
-    broken:     rings with a witness: the bracket [radius, radius + delta] is drawn
-    capped:     rings at the largest radius worth having
-    open_rings: rings that nobody has shown to be at their limit; told in words when they are most of the rings
-    bands:      the first and the last ring of each bar, when bars stand for bands of rings
+    limits:  of rings with a witness, the radius at which it lies: the bracket from the ring's radius to there is drawn
+    capped:  rings at the largest radius worth having
+    unknown: rings that might grow to their caps, for all that is known; told in words when they are most of the rings
+    bands:   the first and the last ring of each bar, when bars stand for bands of rings
     """
     rings = np.arange(len(radii))
-    floor = _scale(axes, radii, delta, bool(set(broken) & set(np.flatnonzero(radii == 0).tolist())))
+    floor = _scale(axes, radii, limits)
     norm, colours = radius_norm(radii), radius_colours()
     fill = [style.ZERO if norm is None or r == 0 else colours(norm(r)) for r in radii]
     stub = floor * _ZERO_STUB if floor else axes.get_ylim()[1] * _LINEAR_STUB
     heights = np.where(radii > 0, radii, stub)
     axes.bar(rings, heights, width=0.82, color=fill, edgecolor="#444444", linewidth=0.5, zorder=2)
     top = axes.get_ylim()[1]
-    for ring in sorted(broken):
+    for ring, limit in sorted(limits.items()):
         radius = float(radii[ring])
         if radius > 0:
-            _bracket(axes, ring, radius, radius + delta)
-        else:  # on a log axis [0, delta] may end below the block that stands for 0
-            _bracket(axes, ring, stub, max(delta, stub * 1.15))
+            _bracket(axes, ring, radius, limit)
+        else:  # on a log axis it may end below the block that stands for 0
+            _bracket(axes, ring, stub, max(limit, stub * 1.15))
     for ring in sorted(capped):
         axes.annotate("▲", (ring, min(heights[ring], top)), ha="center", va="bottom", fontsize=8, color=style.INK)
-    for ring in () if _mostly(open_rings, radii) else sorted(open_rings):
+    for ring in () if _mostly(unknown, radii) else sorted(unknown):
         axes.annotate("?", (ring, heights[ring]), ha="center", va="bottom", fontsize=9, color=style.INK)
     axes.set_ylabel("radius: allowed change of a pixel\n(0 = none, 1 = black to white)", fontsize=9)
     ring_axis(axes, len(radii), bands)
     style.plot_frame(axes)
-    _legend(axes, radii, delta, broken, capped, open_rings, "rings" if bands is None else "bands")
+    _legend(axes, radii, limits, capped, unknown, "rings" if bands is None else "bands")
 
 
 def ring_axis(axes: Axes, count: int, bands: Sequence[Sequence[int]] | None) -> None:
@@ -71,16 +70,17 @@ _LINEAR_STUB = 0.012  # the same little block on a linear axis, as a part of its
 _ZERO_BASE = 0.55  # of the floor: where the axis begins
 
 
-def _scale(axes: Axes, radii: np.ndarray, delta: float, brackets_at_zero: bool) -> float:
+def _scale(axes: Axes, radii: np.ndarray, limits: Mapping[int, float]) -> float:
     """Set the vertical axis; returns the log axis's floor, 0.0 for a linear axis."""
     positive = radii[radii > 0]
-    top = float(radii.max(initial=0.0)) + delta
+    top = max(float(radii.max(initial=0.0)), *limits.values(), 1e-3)
     if positive.size == 0 or top <= _WIDE * positive.min():
         axes.set_ylim(0, top * 1.18)
         return 0.0
     floor = float(positive.min()) / 1.2
-    if brackets_at_zero:  # room for the bracket [0, delta], unless that would squeeze everything else
-        floor = min(floor, max(delta / 1.2, floor / 10))
+    from_zero = [limit for ring, limit in limits.items() if radii[ring] == 0]
+    if from_zero:  # room for the brackets that begin at 0, unless that would squeeze everything else
+        floor = min(floor, max(min(from_zero) / 1.2, floor / 10))
     axes.set_yscale("log")
     norm = radius_norm(radii)
     assert norm is not None
@@ -97,8 +97,8 @@ def _scale(axes: Axes, radii: np.ndarray, delta: float, brackets_at_zero: bool) 
     return floor
 
 
-def _mostly(open_rings: Collection[int], radii: np.ndarray) -> bool:
-    return 2 * len(open_rings) > len(radii)
+def _mostly(unknown: Collection[int], radii: np.ndarray) -> bool:
+    return 2 * len(unknown) > len(radii)
 
 
 def _bracket(axes: Axes, ring: int, low: float, high: float) -> None:
@@ -109,27 +109,26 @@ def _bracket(axes: Axes, ring: int, low: float, high: float) -> None:
 def _legend(
     axes: Axes,
     radii: np.ndarray,
-    delta: float,
-    broken: Collection[int],
+    limits: Mapping[int, float],
     capped: Collection[int],
-    open_rings: Collection[int],
+    unknown: Collection[int],
     what: str,
 ) -> None:
     handles: list[Line2D | Patch] = []
-    if broken:
+    if limits:
         colour = style.VERDICTS["VULNERABLE"]
         handles.append(
             Line2D([], [], color=colour, marker="_", markersize=9, linewidth=0, markeredgewidth=1.8,
-                   label=f"limit: {delta:g} more lets an image fail")
+                   label="here an image fails, the other radii as they are")
         )  # fmt: skip
     if capped:
         label = "any change is allowed" if all(radii[d] >= 1 for d in capped) else "at the largest radius asked for"
         handles.append(Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label=label))
-    if _mostly(open_rings, radii):
-        count = f"{len(open_rings)} of {len(radii)}" if len(open_rings) < len(radii) else f"all {len(radii)}"
+    if _mostly(unknown, radii):
+        count = f"{len(unknown)} of {len(radii)}" if len(unknown) < len(radii) else f"all {len(radii)}"
         label = f"{count} {what} might still grow: the search ended before it could tell"
         handles.append(Line2D([], [], linewidth=0, label=label))
-    elif open_rings:
+    elif unknown:
         handles.append(
             Line2D([], [], color=style.INK, marker="$?$", markersize=7, linewidth=0, label="might still grow")
         )

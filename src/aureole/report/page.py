@@ -98,13 +98,13 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
         style.heading(row[2], "Witness", "an image within the smallest radii asked for")
 
     what = "ring" if bands is None else "band"
+    limits = {ring: result["limits"][ring] for ring in result["witness_rings"]}
     ring_bars(
         charts[0],
         radii,
-        config["delta"],
-        broken=result["witness_rings"],
+        limits=limits,
         capped=result["capped"],
-        open_rings=result["open_rings"] or [],
+        unknown=set(result["open_rings"] or ()) - limits.keys(),
         bands=bands,
     )
     _title(charts[0], f"Radius per {what}")

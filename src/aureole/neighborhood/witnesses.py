@@ -1,0 +1,113 @@
+"""Images that fail, by attack: in many ringed neighborhoods at once, and just beyond given radii in single rings."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aureole.attacks.base import Attack
+from aureole.core import Budget, Region
+from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.upper import ways_out
+
+NEAR = 0.02
+"""A ring's limit is known well enough when it lies between two radii that differ by this share of the larger."""
+
+Settle = Callable[[Tensor, Tensor], Tensor]
+"""(witness, radii of a neighborhood that holds it) -> a witness in there that moves less."""
+
+
+def attacked(
+    problem: Problem,
+    regions: Region,
+    attack: Attack,
+    generator: torch.Generator,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+    starts: Float[Tensor, "batch starts *shape"] | None = None,
+) -> Iterator[Float[Tensor, "batch channels height width"]]:
+    """The worst images that an attack finds in each region, spec by spec.
+
+    starts: where it begins, besides its own starts; the clean image when None
+    """
+    given = problem.image.expand(len(regions), 1, *problem.image.shape) if starts is None else starts.to(problem.image)
+    for spec in problem.specs:
+        yield attack(
+            problem.graph, regions, spec, generator=generator, budget=budget, starts=given, device=device
+        ).images
+
+
+def failing(
+    problem: Problem,
+    asked: Sequence[Float[Tensor, "rings"]],
+    attack: Attack,
+    generator: torch.Generator,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+    starts: Float[Tensor, "asked starts *shape"] | None = None,
+) -> list[Tensor | None]:
+    """A witness in each ringed neighborhood, where the attack finds one: all of them in one batch."""
+    regions = [problem.region(radii) for radii in asked]
+    found: list[Tensor | None] = [None] * len(regions)
+    for images in attacked(problem, Region.stack(regions), attack, generator, budget, device, starts):
+        for n, image in enumerate(images):
+            if found[n] is None:
+                found[n] = replayed(problem, regions[n], image)
+    return found
+
+
+def replayed(problem: Problem, region: Region, image: Tensor) -> Tensor | None:
+    """The image, inside the region and as the original model reads it, if a spec fails on it there."""
+    image = region.nearest(image.to(torch.float64), problem.graph.precision)[0]
+    return image if float(problem.margin(problem.graph.replay(image))) <= 0 else None
+
+
+def beyond(
+    problem: Problem,
+    radii: Float[Tensor, "rings"],
+    rings: Sequence[int],
+    attack: Attack,
+    rounds: int,
+    generator: torch.Generator,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+    known: Mapping[int, Tensor] | None = None,
+    start: Float[Tensor, "channels height width"] | None = None,
+    settle: Settle = lambda image, radii: image,
+) -> dict[int, Tensor]:
+    """For each ring a witness that leaves N(radii) in that ring alone, by as little as was found; none may be found.
+
+    Each ring's own bracket is halved (in ratio) so often, all rings in one batch.
+
+    known: such witnesses, to go on from
+    start: where attacks begin in rings without one; the clean image when None
+    """
+    best = dict(known or {})
+    low = {d: float(radii[d]) for d in rings}
+    high = {d: float(ways_out(problem, best[d], radii)[d]) if d in best else float(problem.caps[d]) for d in rings}
+    begun = problem.image if start is None else start
+    for _ in range(1 + rounds):
+        left = [d for d in rings if high[d] - low[d] > max(NEAR * high[d], problem.delta)]
+        if not left or budget.expired:
+            break
+        # where nothing is known the cap comes first, then what is left is halved in ratio
+        middle = {d: sqrt(max(low[d], high[d] / 16) * high[d]) if d in best else high[d] for d in left}
+        asked = [with_ring(radii, d, middle[d]) for d in left]
+        starts = torch.stack([best.get(d, begun) for d in left])[:, None]
+        found = failing(problem, asked, attack, generator, budget, device, starts)
+        for d, tried, image in zip(left, asked, found, strict=True):
+            if image is None:
+                low[d] = middle[d]
+            else:
+                best[d] = settle(image, tried)
+                high[d] = float(ways_out(problem, best[d], radii)[d])
+    return best
+
+
+def with_ring(radii: Float[Tensor, "rings"], ring: int, radius: float) -> Float[Tensor, "rings"]:
+    """The radii with one of them changed."""
+    radii = radii.clone()
+    radii[ring] = radius
+    return radii

@@ -1,0 +1,142 @@
+"""Covers: against the optimum of a network that is linear in its radii, and against proofs and images elsewhere."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.optimize import linprog
+
+from aureole.core import AboveThreshold, Budget, Rings, TopK, Verdict
+from aureole.neighborhood import Problem, cover, named_weights
+from aureole.neighborhood.cover import Cover, Covering, descend
+from aureole.verify import prove
+from nets_zoo import F64, Sketch, image_of, seeded
+
+PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
+ONE = Covering(threads=1)
+
+
+def best(problem: Problem) -> float:
+    limits = list(zip(problem.floors.tolist(), problem.caps.tolist(), strict=True))
+    return -linprog(-problem.weights.numpy(), PRICES.numpy()[None], [1.0], bounds=limits).fun
+
+
+LIMITS = {"cap": torch.tensor([0.3, 1.0, 0.8], dtype=F64), "floor": torch.tensor([0.1, 0.0, 0.2], dtype=F64)}
+
+
+@pytest.mark.parametrize("limits", [{}, LIMITS])
+@pytest.mark.parametrize("weights", [(4.0, 2.0, 0.2), (1.0, 0.0, 0.3), (1.0, 0.0, 0.0)])
+def test_it_comes_down_to_the_optimum_and_never_below(linear_problem, weights, limits):
+    """Where weights are nearly prices every direction matters; the last has one ring with weight, so no edge."""
+    problem = linear_problem(weights, **limits)
+    found, truth = Cover(problem), best(problem)
+    assert found.bound == torch.inf
+    low = torch.where(problem.weights > 0, problem.caps, problem.floors)
+    most = problem.size(low)
+    descend(found, most, lambda: 1.02 * truth, lambda radii: False, Budget.seconds(60.0))
+    assert truth <= min(found.bound, most) <= 1.021 * truth
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_no_proved_radii_are_beyond_it(n):
+    """Small networks with pools and relus: the bound is an upper one for all that can be proved, and not far above."""
+    g = seeded(200 + n)
+    s = Sketch((1, 4, 4), g).conv(3, 2)
+    s = s.relu().conv(2, 2).relu() if n % 2 else s.pool(2, 1, rectify=True)
+    graph = s.flat().linear(4).graph()
+    image = image_of(graph, g)
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[n % 3, 0] = True
+    rings = Rings.around(mask).banded((0, 1))
+    scores = graph(image[None])[0]
+    target = int(scores.argsort()[-1 - n % 2])
+    specs = TopK(target, 1 + n % 2), AboveThreshold(target, float(scores[target]) - 0.5)
+    problem = Problem(graph, image, rings, specs[0], named_weights("uniform", rings), also=specs[1:])
+    found, most = Cover(problem, ONE), float(len(rings))
+    descend(found, most, lambda: 0.0, lambda radii: False, Budget.seconds(2.0))
+    bound = min(found.bound, most)
+    directions = torch.cat([torch.eye(2, dtype=F64), torch.rand(2, 2, generator=g, dtype=F64)])
+    seen = 0.0
+    for direction in directions / directions.sum(1, keepdim=True):
+        low, high = 0.0, 1.5 * bound
+        for _ in range(6):
+            middle = (low + high) / 2
+            answers = [prove(graph, problem.region(middle * direction), spec) for spec in specs]
+            proved = all(answer.verdict is Verdict.ROBUST for answer in answers)
+            low, high = (middle, high) if proved else (low, middle)
+        seen = max(seen, problem.size(problem.within(low * direction)))
+    assert seen <= bound
+    assert bound <= 3 * seen  # and it says something
+
+
+def test_facets_hold_images_that_fail(linear_problem):
+    """Each cell's facet: mixtures of its corners fail, and lie in the neighborhoods of the mixed radii."""
+    problem = linear_problem((2.0, 0.5, 0.25))
+    found = Cover(problem, ONE)
+    descend(found, 3.0, lambda: 1.05, lambda radii: False, Budget.seconds(60.0))
+    weights = torch.rand(20, 3, generator=seeded(1), dtype=F64)
+    for cell in found._cells:
+        assert cell.size <= 1.06
+        radii = found._radii(cell, cell.size)
+        if bool((radii.amin(0) > problem.caps).any()):
+            continue  # nobody asks about these
+        images = found._images(cell.changes, radii)
+        for share in weights / weights.sum(1, keepdim=True):
+            image = torch.einsum("c,c...->...", share, images)
+            region = problem.region(share @ radii + 1e-12)
+            assert region.contains(image)
+            assert float(problem.margin(problem.graph.replay(image))) <= 0
+
+
+def test_where_it_is_stuck_an_image_helps(linear_problem):
+    """Without pushes nothing is found but what it is told."""
+    problem = linear_problem((2.0, 0.5, 0.25))
+    found = Cover(problem, replace(ONE, steps=0))
+    told = []
+
+    def ask(radii: torch.Tensor) -> bool:
+        told.append(radii)
+        found.learn(radii, problem.image + problem.rings.spread(problem.within(radii)))
+        return True
+
+    descend(found, 3.0, lambda: 1.1, ask, Budget.seconds(60.0))
+    assert found.bound <= 1.11
+    assert 0 < len(told) < len(found)  # an image serves many directions
+
+
+def test_a_size_that_is_refused_is_given_up(linear_problem):
+    problem = linear_problem((2.0, 0.5, 0.25))
+    found = Cover(problem, ONE)
+    descend(found, 3.0, lambda: 0.5, lambda radii: False, Budget.seconds(60.0))
+    assert 1.0 <= found.bound <= 1.05  # the frontier is at 1
+
+
+def test_an_interruption_loses_no_direction(linear_problem, monkeypatch):
+    problem = linear_problem((2.0, 0.5, 0.25))
+    found = Cover(problem, ONE)
+    found.lower(2.0)
+    calls = 0
+
+    def interrupted(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    real = cover.simplex_bounds
+    monkeypatch.setattr(cover, "simplex_bounds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        found.lower(1.02)
+    assert found.bound >= 1.0
+    monkeypatch.setattr(cover, "simplex_bounds", real)
+    assert found.lower(1.02) is None
+    assert 1.0 <= found.bound <= 1.021
+
+
+def test_what_it_is_for(linear_problem):
+    problem = linear_problem()
+    assert Cover.suits(problem)
+    assert not Cover.suits(problem, Covering(most=2))
+    assert not Cover.suits(linear_problem(objective="log"))
+    assert not Cover.suits(replace(problem, graph=replace(problem.graph, precision=torch.float32)))
