@@ -38,9 +38,11 @@ NEARLY = 1.02
 CLOSE = 1.01
 """Sizes this near to one that was given up are not tried."""
 
-
 PATIENCE = 10
 """A size near which images had to be asked for more often than this is too near the frontier: it is given up."""
+
+ENOUGH = 32
+"""A tiny facet is not halved to less than this part: what fails there does so by less than rounding asks for."""
 
 LITTLE = 1e-3
 """Score units: a push that gains less has come to its end."""
@@ -131,7 +133,7 @@ class Cover:
         None when that is done, or when the time is over. Otherwise radii of this size, maybe beyond their caps, near
         which no image was found that fails: `learn` takes one.
         """
-        count = self._how.threads
+        count, size = self._how.threads, max(size, self._problem.size(self._problem.floors))
         with ThreadPoolExecutor(count) as pool:
             while not budget.expired:
                 todo = [cell for cell in self._cells if cell.size > size]
@@ -205,8 +207,8 @@ class Cover:
             return [replace(cell, size=size)], False
         length, _, _ = _longest(radii)
         tiny = length <= self._how.tiny * size
-        if tiny and (judged.middle > 0 or length == 0):
-            return [cell], cell.stalled > 1  # else pushes may still get on
+        if tiny and (judged.middle > 0 or length <= self._how.tiny * size / ENOUGH):
+            return [cell], judged.middle <= 0 or cell.stalled > 1  # else pushes may still get on
         if tiny and not bool((cell.changes == cell.changes[0]).all()):  # images too unlike for radii so alike
             change = self._mixed(cell.changes, radii)
             return [replace(cell, changes=change.expand_as(cell.changes), since=0)], False
@@ -343,10 +345,13 @@ def descend(
         between = sqrt(target * bound) if bound > NEARLY * target else target
         size = max(between, EASE * bound, sqrt(refused * bound))
         radii = cover.lower(size, budget)
-        if radii is not None:
-            asked[size] += 1
-            if asked[size] > PATIENCE or not ask(radii):
-                refused = size
+        if radii is None:
+            if cover.bound >= bound:
+                return  # late, or the floors themselves fail
+            continue
+        asked[size] += 1
+        if asked[size] > PATIENCE or not ask(radii):
+            refused = size
 
 
 def _of_rows(problem: Problem) -> Graph:
