@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from aureole.core import Graph, Rings, TopK
+from aureole.core import Graph, Rings, TopK, Verdict
 from aureole.data import AuthorCase, author_cases
 from aureole.neighborhood import Problem, named_weights
 from aureole.nets import load, trace
@@ -47,6 +47,17 @@ def cases(networks: Iterable[str] = NETWORKS) -> Iterator[Case]:
         graph = trace(network.module, network.input_shape)
         for author in author_cases():
             yield Case(name, graph, author)
+
+
+def in_turns(rows: list[dict[str, Any]], ways: Iterable[str], seconds: float) -> dict[str, Any]:
+    """What each of several ways settles, from rows with a verdict and seconds by the name of the way."""
+    met = [{row[name] for name in ways} for row in rows]
+    return {
+        "queries": len(rows), "limit s": seconds,
+        "settled": {name: sum(row[name] != Verdict.UNKNOWN for row in rows) for name in ways},
+        "contradictions": sum({Verdict.ROBUST, Verdict.VULNERABLE} <= verdicts for verdicts in met),
+        "seconds, all": {name: round(sum(row[f"{name} s"] for row in rows), 1) for name in ways},
+    }  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

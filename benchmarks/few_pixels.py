@@ -4,15 +4,14 @@ Twelve neighborhoods of the 90 cases, met in bisections of the last ring's radiu
 """
 
 import argparse
-from itertools import islice
 
 import torch
 
-from aureole.core import Budget, Verdict
+from aureole.core import Budget
 from aureole.verify import Portfolio, prepare, prove
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Break, Climb, Ranges, Screen
-from benchmarks.cases import cases, write
+from benchmarks.cases import cases, in_turns, write
 
 WAYS = {"divided": Blocks(), "not divided": Blocks(few=0)}
 NEAR = (
@@ -26,9 +25,9 @@ NEAR = (
 
 def main(seconds: float = 10.0) -> None:
     prepare()
-    rows = []
+    rows, every = [], list(cases())
     for number, given in NEAR:
-        case = next(islice(cases(), number, None))
+        case = every[number]
         problem = case.problem()
         radii = torch.zeros(len(problem.rings), dtype=torch.float64)
         radii[list(given)] = torch.tensor(list(given.values()), dtype=torch.float64)
@@ -41,13 +40,7 @@ def main(seconds: float = 10.0) -> None:
             row[f"{name} s"] = round(budget.spent, 2)
         rows.append(row)
         print(*row.values(), flush=True)
-    summary = {
-        "queries": len(rows), "limit s": seconds,
-        "settled": {name: sum(row[name] != Verdict.UNKNOWN for row in rows) for name in WAYS},
-        "contradictions": sum({row[name] for name in WAYS} == {Verdict.ROBUST, Verdict.VULNERABLE} for row in rows),
-        "seconds": {name: round(sum(row[f"{name} s"] for row in rows), 1) for name in WAYS},
-    }  # fmt: skip
-    write("few_pixels", summary, rows)
+    write("few_pixels", in_turns(rows, WAYS, seconds), rows)
 
 
 if __name__ == "__main__":

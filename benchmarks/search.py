@@ -9,7 +9,7 @@ from aureole.core import Budget, Region, Verdict
 from aureole.verify import Portfolio, prove
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Climb, Milp, Screen
-from benchmarks.cases import write
+from benchmarks.cases import in_turns, write
 from benchmarks.hard_band import reaching
 
 WAYS = {"branch and bound": Blocks(), "MILP": Milp()}
@@ -28,12 +28,9 @@ def main(seconds: float = 10.0) -> None:
     both = [row for row in rows if all(row[name] != Verdict.UNKNOWN for name in WAYS)]
     spent = {name: sum(row[f"{name} s"] for row in both) for name in WAYS}
     summary = {
-        "queries": len(rows), "limit s": seconds,
-        "settled": {name: sum(row[name] != Verdict.UNKNOWN for row in rows) for name in WAYS},
-        "contradictions": sum(len({row[name] for name in WAYS}) > 1 for row in both),
+        **in_turns(rows, WAYS, seconds),
         "settled by both": len(both), "seconds on these": {name: round(s, 1) for name, s in spent.items()},
         "ratio": round(spent["MILP"] / max(spent["branch and bound"], 1e-9), 2),
-        "seconds, all": {name: round(sum(row[f"{name} s"] for row in rows), 1) for name in WAYS},
     }  # fmt: skip
     write("search", summary, rows)
 

@@ -67,12 +67,12 @@ class SmoothPgd(Attack):
             if i == self.steps or budget.expired or bool((best_margin.amin(1) < -CLEAR).all()):
                 break
             images = images.detach().requires_grad_(True)
-            smooth = graph.values(images.flatten(0, 1), pool=SmoothPool(_between(self.sharpness, done)))[-1]
+            smooth = graph.values(images.flatten(0, 1), pool=SmoothPool(between(self.sharpness, done)))[-1]
             margins = spec.values(smooth).unflatten(0, images.shape[:2]).gather(-1, chosen)
-            tau = _between(self.weighing, done) / scale
+            tau = between(self.weighing, done) / scale
             loss = (torch.logsumexp(tau * margins, -1) / tau.squeeze(-1)).sum()
             (gradient,) = torch.autograd.grad(loss, images)
-            images = (images.detach() - _between(self.step, done) * half * gradient.sign()).clamp(lower, upper)
+            images = (images.detach() - between(self.step, done) * half * gradient.sign()).clamp(lower, upper)
         return best
 
     def _choose(
@@ -119,7 +119,7 @@ class SmoothPool:
         return pooled.relu() if op.rectify else pooled
 
 
-def _between(ends: tuple[float, float], done: float) -> float:
+def between(ends: tuple[float, float], done: float) -> float:
     """From the first end to the last, by equal factors."""
     return ends[0] * (ends[1] / ends[0]) ** done
 

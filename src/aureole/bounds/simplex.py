@@ -6,12 +6,12 @@ all pixels move together, is kept. A convex function lies below the linear one t
 relus and pools need no relaxation from above; from below they get a tangent.
 """
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aureole.bounds.interval import Interval
+from aureole.bounds.ops.affine import affine_interval
 from aureole.bounds.ops.maxpool import to_windows
 from aureole.core import Graph
 from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Tanh, apply
@@ -68,14 +68,12 @@ def _each(node: Node, values: Tensor) -> Tensor:
 
 
 def _affine(node: Node, lower: Tensor, upper: Tensor) -> Pair:
-    assert isinstance(node.op, Conv | Linear)
+    """At each corner the interval between the two functions, through the layer."""
     if lower is upper:
         exact = _each(node, lower)
         return exact, exact
-    middle = _each(node, (lower + upper) / 2)
-    sizes = replace(node, op=replace(node.op, weight=node.op.weight.abs(), bias=torch.zeros_like(node.op.bias)))
-    half = _each(sizes, (upper - lower) / 2)
-    return middle - half, middle + half
+    between = affine_interval(node, [Interval(lower.flatten(0, 1), upper.flatten(0, 1))])
+    return between.lower.unflatten(0, lower.shape[:2]), between.upper.unflatten(0, lower.shape[:2])
 
 
 def _touched(lower: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
+from aureole.neighborhood.witnesses import GOING_ON
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Break, Climb, Ranges, Screen
@@ -95,9 +96,7 @@ class Certificate(Method):
     least: float = 0.01
     share: tuple[float, float, float, float] = (0.5, 0.6, 0.86, 0.88)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
-    nearer: tuple[Attack, int] = field(
-        default_factory=lambda: (SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05)), 8)
-    )
+    nearer: tuple[Attack, int] = (GOING_ON, 8)
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, whole = prover.problem, prover.budget

@@ -21,10 +21,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aureole.attacks import SmoothPool
+from aureole.attacks import SmoothPool, between
 from aureole.bounds import simplex_bounds
 from aureole.core import Budget, Graph, Region
 from aureole.core.graph import Linear, Node, merge_rectified_pools
+from aureole.neighborhood.patterns import Patterns, in_radii
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import SPARE
 from aureole.verify.rounding import slack
@@ -98,6 +99,15 @@ class Cell:
     stalled: int = 0
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Of a facet: an upper bound of the margin on it, the largest margin at its corners, the one in its middle."""
+
+    highest: float
+    corner: float
+    middle: float
+
+
 class Cover:
     """Facets over all directions, finer and lower the longer `lower` goes on; `bound` is one at any moment."""
 
@@ -111,7 +121,7 @@ class Cover:
         rings = (problem.weights > 0).nonzero().flatten()
         corners = torch.diag(1 / problem.weights.clamp(min=1e-300))[rings]
         self._cells: tuple[Cell, ...] = (Cell(corners, torch.zeros(len(rings), *problem.image.shape)),)
-        self._learnt = self._image.new_empty(0, *problem.image.shape)
+        self._learnt = Patterns(problem, most=covering.kept)
 
     @staticmethod
     def suits(problem: Problem, covering: Covering = Covering()) -> bool:
@@ -155,9 +165,7 @@ class Cover:
 
     def learn(self, radii: Float[Tensor, "rings"], image: Float[Tensor, "channels height width"]) -> None:
         """An image that fails in N(radii): the same change is tried wherever no image fails."""
-        reach = self._spread(radii)
-        change = torch.where(reach > 0, (image - self._problem.image) / reach.clamp(min=1e-300), 0.0).clamp(-1, 1)
-        self._learnt = torch.cat([change.float()[None], self._learnt])[: self._how.kept]
+        self._learnt.add(image, radii)
 
     def _recalled(
         self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"], most: int
@@ -165,7 +173,8 @@ class Cover:
         """The changes, or for some cells one that was learnt, where its margin in the middle is lower."""
         middle = radii.mean(1)
         own = torch.stack([self._mixed(*each) for each in zip(changes, radii, strict=True)])
-        tried = torch.cat([own[:, None], self._learnt[None, :most].expand(len(own), *self._learnt[:most].shape)], 1)
+        learnt = self._learnt.changes[:most]
+        tried = torch.cat([own[:, None], learnt.expand(len(own), *learnt.shape)], 1)
         images = self._images(tried, middle[:, None].expand(-1, tried.shape[1], -1)).float()
         with torch.no_grad():
             margins = self._problem.least(self._fast(images.flatten(0, 1))).unflatten(0, tried.shape[:2])
@@ -182,7 +191,7 @@ class Cover:
         push = [n for n, cell in enumerate(cells) if self._worth_a_push(cell, judged[n])]
         if push:
             known = torch.stack([cells[n].changes for n in push])
-            if len(self._learnt):
+            if len(self._learnt.changes):
                 stuck = any(cells[n].stalled for n in push)
                 known = self._recalled(known, radii[push], self._how.kept if stuck else self._how.tried)
             rows = self._rows(known, radii[push], [cells[n].stalled > 0 for n in push])
@@ -201,7 +210,7 @@ class Cover:
         ]
 
     def _ended(
-        self, cell: Cell, judged: "Judged", radii: Float[Tensor, "corners rings"], beyond: bool, size: float
+        self, cell: Cell, judged: Judged, radii: Float[Tensor, "corners rings"], beyond: bool, size: float
     ) -> tuple[list[Cell], bool]:
         if beyond or (judged.highest <= -self._slack and self._replayed(cell.changes, radii)):
             return [replace(cell, size=size)], False
@@ -214,7 +223,7 @@ class Cover:
             return [replace(cell, changes=change.expand_as(cell.changes), since=0)], False
         return self._halves(cell, radii), False
 
-    def _worth_a_push(self, cell: Cell, judged: "Judged") -> bool:
+    def _worth_a_push(self, cell: Cell, judged: Judged) -> bool:
         late = judged.corner > self._how.near or cell.since >= self._how.again
         return judged.highest > -self._slack and late
 
@@ -233,7 +242,7 @@ class Cover:
 
     def _judge(
         self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"]
-    ) -> "list[Judged]":
+    ) -> list[Judged]:
         images = self._images(changes, radii)
         with torch.no_grad():
             _, upper = simplex_bounds(self._graph, images)
@@ -282,7 +291,7 @@ class Cover:
         images, scale = self._images(changes, radii).float(), None
         for step in range(how.steps):
             images = images.detach().requires_grad_(True)
-            pool = SmoothPool(_between(how.sharpness, step / how.steps))
+            pool = SmoothPool(between(how.sharpness, step / how.steps))
             values = self._fast.values(_with_middle(images).flatten(0, 1), pool=pool)[-1].unflatten(
                 0, (len(images), -1)
             )
@@ -290,10 +299,9 @@ class Cover:
                 scale = how.weighing / values.detach().amax(1).abs().mean(-1).clamp(min=1e-2)
             weighed = (scale[:, None, None] * values).masked_fill(~rows[:, None], -torch.inf)
             (gradient,) = torch.autograd.grad((weighed.flatten(1).logsumexp(1) / scale).sum(), images)
-            length = _between(how.step, step / how.steps)
+            length = between(how.step, step / how.steps)
             images = torch.minimum(torch.maximum(images - length * reach * gradient.sign(), lowest), highest)
-        change = (images.detach() - self._image) / reach.clamp(min=1e-30)
-        return torch.where(reach > 0, change, 0.0).clamp(-1, 1)
+        return in_radii(images.detach() - self._image, reach)
 
     def _halves(self, cell: Cell, radii: Float[Tensor, "corners rings"]) -> list[Cell]:
         """The cell cut in the middle of its longest edge; images there are the mean of the edge's ends."""
@@ -312,15 +320,6 @@ class Cover:
         reach = self._spread(radii).float()
         total = reach.sum(0)
         return torch.where(total > 0, (reach * changes).sum(0) / total.clamp(min=1e-30), 0.0)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Of a facet: an upper bound of the margin on it, the largest margin at its corners, the one in its middle."""
-
-    highest: float
-    corner: float
-    middle: float
 
 
 def descend(
@@ -369,11 +368,6 @@ def _of_rows(problem: Problem) -> Graph:
 
 def _with_middle(images: Float[Tensor, "cells corners *shape"]) -> Float[Tensor, "cells points *shape"]:
     return torch.cat([images, images.mean(1, keepdim=True)], 1)
-
-
-def _between(ends: tuple[float, float], done: float) -> float:
-    """From the first end to the last, by equal factors."""
-    return ends[0] * (ends[1] / ends[0]) ** done
 
 
 def _longest(points: Float[Tensor, "corners rings"]) -> tuple[float, int, int]:

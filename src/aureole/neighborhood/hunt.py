@@ -13,7 +13,7 @@ from aureole.core import Budget
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import Left, UpperBound, ways_out
-from aureole.neighborhood.witnesses import beyond, failing, replayed, with_ring
+from aureole.neighborhood.witnesses import GOING_ON, beyond, failing, replayed, with_ring
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Hunt:
     """
 
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=20, restarts=2, sets=3))
-    following: Attack = field(default_factory=lambda: SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05)))
+    following: Attack = GOING_ON
     parts: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
     ahead: int = 4
     rounds: int = 6

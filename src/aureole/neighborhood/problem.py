@@ -122,16 +122,18 @@ class Problem:
 
     def least(self, values: Float[Tensor, "*batch rows"]) -> Float[Tensor, "*batch"]:
         """The margin from the values of `every_row`, or a bound of it from bounds of these. Differentiable."""
-        parts = zip(self._by_spec(values), self.specs, strict=True)
-        return torch.stack([torch.kthvalue(part, spec.order).values for part, spec in parts]).amin(0)
+        return self._margins(values).amin(0)
 
     def failing_rows(self, values: Float[Tensor, "batch rows"]) -> Bool[Tensor, "batch rows"]:
         """The rows that have to fall for a spec to fail: the lowest ones of the spec whose margin is smallest."""
         parts = self._by_spec(values)
-        margins = torch.stack([part.kthvalue(spec.order).values for part, spec in zip(parts, self.specs, strict=True)])
         lowest = [part.argsort(-1).argsort(-1) < spec.order for part, spec in zip(parts, self.specs, strict=True)]
-        chosen = torch.nn.functional.one_hot(margins.argmin(0), len(self.specs)).bool()
+        chosen = torch.nn.functional.one_hot(self._margins(values).argmin(0), len(self.specs)).bool()
         return torch.cat([rows & chosen[:, n : n + 1] for n, rows in enumerate(lowest)], -1)
+
+    def _margins(self, values: Float[Tensor, "*batch rows"]) -> Float[Tensor, "specs *batch"]:
+        parts = zip(self._by_spec(values), self.specs, strict=True)
+        return torch.stack([torch.kthvalue(part, spec.order).values for part, spec in parts])
 
     def _by_spec(self, values: Float[Tensor, "*batch rows"]) -> tuple[Tensor, ...]:
         return values.split([len(spec.rows(self.graph.classes)) for spec in self.specs], -1)

@@ -7,10 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget, Region
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import ways_out
+
+GOING_ON = SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05))
+"""Short, from the given starts alone: from images that fail, or nearly, at other radii."""
 
 NEAR = 0.02
 """A ring's limit is known well enough when it lies between two radii that differ by this share of the larger."""
