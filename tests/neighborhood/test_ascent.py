@@ -181,3 +181,13 @@ def test_scenes_of_other_networks_or_specs_are_refused():
     for other in (deep_problem(4), replace(problem, also=(problem.spec,))):
         with pytest.raises(ValueError, match="pass problems of one graph and as many rows each"):
             climb_all([problem, other], starts, JointAscent(steps=1), Budget())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_many_scenes_climb_on_the_gpu_as_on_the_cpu():
+    problems = several()
+    starts = [torch.full((len(p.rings),), 1e-3, dtype=F64) for p in problems]
+    here, there = (climb_all(problems, starts, JointAscent(steps=40), Budget(), device=d) for d in ("cpu", "cuda"))
+    for problem, one, other in zip(problems, here, there, strict=True):
+        assert other.radii.tolist() == pytest.approx(one.radii.tolist(), rel=0.05)
+        assert certified(problem, 0.98 * other.radii, other.hints) > 0
