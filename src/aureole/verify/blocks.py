@@ -75,7 +75,7 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiling = Tiling.of(query, known, cut)
+        tiling = Tiling.of(query.region, known, cut)
         if tiling is None:
             return known
         known = self._rows(query, known, tiling)
@@ -181,7 +181,10 @@ class Blocks(Stage):
         images = _images(query, known)
         parts = tiling.parts(scores @ tiling.head.weight, _slopes(query, known, scores, start))
         points = [np.stack([part.tile.pixels.point(image) for image in images]) for part in parts]
-        shares = [Share(part, Tree(part.row, at, self.growth, keep)) for part, at in zip(parts, points, strict=True)]
+        shares = [
+            Share(part, Tree(part.row, at, self.growth, keep, part.tile.start))
+            for part, at in zip(parts, points, strict=True)
+        ]
         return Sum(float(scores @ tiling.head.bias), shares)
 
     def _grow(self, query: Query, total: Sum, patient: bool, most: int) -> None:

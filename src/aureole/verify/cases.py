@@ -34,7 +34,7 @@ DECAYS = (0.7, 0.95)
 END = 0.1
 """Rates fall to this share of their first value."""
 
-WORTH = 0.03
+WORTH = 0.01
 """A division must be about so large a share of what the case gives away; else the climb has not arrived yet."""
 
 NARROW = 1e-3

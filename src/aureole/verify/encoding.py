@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
@@ -138,10 +138,16 @@ class _Builder:
 
 @dataclass(frozen=True, eq=False)
 class _Expression:
-    """Each value of a node as `matrix @ variables + constant`; rows of values that do not matter are zero."""
+    """Each value of a node as `matrix @ variables + constant`; rows of values that do not matter are zero.
+
+    passed, low, high: which values a relu or a pool let through as they are, and between which limits these lie
+    """
 
     matrix: csr_matrix
     constant: np.ndarray
+    passed: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    low: np.ndarray = field(default_factory=lambda: np.empty(0))
+    high: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def terms(self, i: int, factor: float = 1.0) -> Terms:
         part = slice(self.matrix.indptr[i], self.matrix.indptr[i + 1])
@@ -230,14 +236,11 @@ def _node(
     shape = graph.nodes[node.inputs[0]].shape
     match node.op:
         case Linear() as op:
-            weight = csr_matrix(op.weight.numpy())
-            return _Expression(
-                csr_matrix(weight @ args[0].matrix), op.weight.numpy() @ args[0].constant + op.bias.numpy()
-            )
+            return _affine(builder, csr_matrix(op.weight.numpy()), op.bias.numpy(), args[0])
         case Conv() as op:
             weight = _conv_matrix(op, shape, node.shape, pull.any.flatten().numpy())
             bias = np.repeat(op.bias.numpy(), node.shape[1] * node.shape[2])
-            return _Expression(csr_matrix(weight @ args[0].matrix), weight @ args[0].constant + bias)
+            return _affine(builder, weight, bias, args[0])
         case Add():
             width = len(builder.lower)
             matrix = _widen(args[0].matrix, width) + _widen(args[1].matrix, width)
@@ -252,6 +255,29 @@ def _node(
         case Sigmoid() | Tanh():
             return _between_lines(builder, node, args[0], pull, bounds)
     return args[0]  # a reshape keeps the order
+
+
+def _affine(builder: _Builder, weight: csr_matrix, bias: np.ndarray, z: _Expression) -> _Expression:
+    """`weight @ z + bias`; values let through become variables, with one candidate, where that saves coefficients."""
+    matrix = csr_matrix(weight @ z.matrix)
+    if builder.bare and len(z.passed):
+        long = (np.diff(weight.tocsc().indptr)[z.passed] > 0) & (np.diff(z.matrix.indptr)[z.passed] > 1)
+        if weight.nnz + np.diff(z.matrix.indptr)[z.passed[long]].sum() < matrix.nnz:
+            z = _named(builder, z, long)
+            matrix = csr_matrix(weight @ z.matrix)
+    return _Expression(matrix, weight @ z.constant + bias)
+
+
+def _named(builder: _Builder, z: _Expression, which: np.ndarray) -> _Expression:
+    """The same values; of those let through, some are variables now."""
+    made = builder.variables(z.low[which].tolist(), z.high[which].tolist())
+    rest, constant = np.ones(len(z.constant)), z.constant.copy()
+    for y, i, low, high in zip(made, z.passed[which], z.low[which], z.high[which], strict=True):
+        limits = np.array([low]), np.array([high])
+        builder.maxima.append(Maximum(y, (z.terms(int(i)),), z.constant[[i]], *limits, zero=False))
+        rest[i] = constant[i] = 0.0
+    own = csr_matrix((np.ones(len(made)), (z.passed[which], made)), shape=(len(rest), len(builder.lower)))
+    return _Expression(csr_matrix(_widen(csr_matrix(diags_array(rest) @ z.matrix), len(builder.lower)) + own), constant)
 
 
 def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wanted: np.ndarray) -> csr_matrix:
@@ -305,7 +331,8 @@ def _maxima(
     width, outputs = len(builder.lower), windows.shape[1]
     passed = csr_matrix((np.ones(len(winners)), (wanted[alone], winners)), shape=(outputs, z.matrix.shape[0]))
     own = csr_matrix((np.ones(len(made)), (wanted[several], np.array(made, dtype=np.int64))), shape=(outputs, width))
-    return _Expression(csr_matrix(_widen(csr_matrix(passed @ z.matrix), width) + own), constant)
+    matrix = csr_matrix(_widen(csr_matrix(passed @ z.matrix), width) + own)
+    return _Expression(matrix, constant, wanted[alone], low[winners], high[winners])
 
 
 def _maximum(

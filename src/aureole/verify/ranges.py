@@ -1,24 +1,27 @@
 """Inner bounds by branch and bound: how far each input of a relu or a pool reaches, layer by layer.
 
 A neuron sees a part of the image and of the maxima below; its range is the least value of a sum over these (`tree`),
-and that of its negative. Neurons that see the same, as over an even background, are searched once.
+and that of its negative. Neurons that see the same, as over an even background, are searched once. Where the layer
+below is one of places that hardly overlap, each of these is searched for itself (`tiles`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from aureole.bounds import Bounds, Interval, intermediate_bounds
+from aureole.bounds import Bounds, Interval, intermediate_bounds, relax
 from aureole.bounds.intermediate import mattering
 from aureole.core import Graph, Region
 from aureole.core.graph import Linear, MaxPool, Node, Relu, Reshape
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
 from aureole.verify.maxima import Sums, part
+from aureole.verify.query import Known
+from aureole.verify.tiles import Part, Tiling, head_below
 from aureole.verify.tree import ERROR, Growth, Tree
 
 
@@ -27,6 +30,7 @@ class Reaching:
     """How ranges are searched.
 
     cases:   for each end of a range, at most: before a relu, before a pool
+    places:  for each place of the layer below, where these are searched alone
     early:   where so many cases raised an end by less than `little` of the range, no more are tried
     sample:  neurons of a layer that are searched first
     gain:    unless these, and then each chunk, get narrower by this share, the layer's others are left as they are
@@ -36,6 +40,7 @@ class Reaching:
 
     growth: Growth = field(default_factory=lambda: Growth(work=1))
     cases: tuple[int, int] = (8, 40)
+    places: int = 8
     early: int = 4
     little: float = 0.02
     sample: int = 32
@@ -64,13 +69,17 @@ def reach(
             continue
         spread = max(len(neurons) // reaching.sample, 1)
         sampled = torch.arange(len(neurons)) % spread == 0
+        tiling = _tiling(graph, z, neurons, region, found)
         lower, upper = found[z].lower.clone(), found[z].upper.clone()
         for part_of in (neurons[sampled], *neurons[~sampled].split(reaching.chunk)):
             if stop():
                 return found
-            sums = Sums.of(compose(_up_to(graph, z, part_of), region, found))
             known = torch.stack([lower.view(-1)[part_of], -upper.view(-1)[part_of]], 1).numpy()
-            low, high = _ranges(sums, known, isinstance(node.op, MaxPool), reaching, stop)
+            if tiling is None:
+                sums = Sums.of(compose(_up_to(graph, z, part_of), region, found))
+                low, high = _ranges(sums, known, isinstance(node.op, MaxPool), reaching, stop)
+            else:
+                low, high = _by_places(tiling, torch.isin(neurons, part_of).nonzero().squeeze(1).tolist(), reaching, stop)
             before = -known.sum()
             lower.view(-1)[part_of] = torch.maximum(lower.view(-1)[part_of], torch.from_numpy(low))
             upper.view(-1)[part_of] = torch.minimum(upper.view(-1)[part_of], torch.from_numpy(high))
@@ -123,6 +132,45 @@ def _ranges(
     with ThreadPoolExecutor(reaching.threads) as pool:
         list(pool.map(search, places.values()))
     return least[0::2], -least[1::2]
+
+
+def _tiling(
+    graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"], region: Region, bounds: Bounds
+) -> Tiling | None:
+    cut = head_below(graph, z, neurons)
+    if cut is None:
+        return None
+    return Tiling.of(region, Known(bounds=dict(bounds), relaxations=relax(graph, bounds, until=z)), cut)
+
+
+def _by_places(
+    tiling: Tiling, scores: Sequence[int], reaching: Reaching, stop: Callable[[], bool]
+) -> tuple[Float[np.ndarray, "neurons"], Float[np.ndarray, "neurons"]]:
+    """Both ends of some scores' ranges, as sums over the tiles."""
+    cut, met = tiling.head, dict[tuple[bytes, ...], float]()
+
+    def search(part: Part) -> float:
+        row = part.row
+        key = part.tile.kind, row.objective.tobytes(), np.float64(row.constant).tobytes()
+        if key not in met:
+            tree = Tree(row, np.zeros((1, row.pixels)), reaching.growth, start=part.tile.start)
+            while not tree.done and tree.count < reaching.places:
+                tree.grow()
+            met[key] = tree.floor - ERROR
+        return max(part.floor, met[key])
+
+    def least(end: tuple[int, int]) -> float:
+        score, sign = end
+        if stop():
+            return -np.inf
+        row = sign * cut.weight[score]
+        read = replace(tiling, tiles=tuple(tile for tile in tiling.tiles if bool(row[tile.units].any())))
+        return sign * float(cut.bias[score]) + sum(map(search, read.parts(row, {})))
+
+    ends = [(score, sign) for score in scores for sign in (1, -1)]
+    with ThreadPoolExecutor(reaching.threads) as pool:
+        found = np.array(list(pool.map(least, ends)))
+    return found[0::2], -found[1::2]
 
 
 def _ends(sums: Sums) -> Iterator[Maxima]:

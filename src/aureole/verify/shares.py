@@ -1,6 +1,6 @@
 """A row over the scores as a sum of its tiles' shares, each with a search of its own."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -63,6 +63,9 @@ class Sum:
         return sorted((share for share in self.shares if share.room > 0), key=lambda share: -share.room)[:count]
 
 
-def grow(shares: Iterable[Share], pool: Executor, stop: Callable[[], bool], part: float = 1.0) -> None:
+def grow(shares: Sequence[Share], pool: Executor, stop: Callable[[], bool], part: float = 1.0) -> None:
     """The searches of several tiles at the same time; `stop` and `part` are those of `Tree.grow`."""
-    list(pool.map(lambda share: share.tree.grow(stop, part), shares))
+    if len(shares) == 1:
+        shares[0].tree.grow(stop, part, pool)
+    else:
+        list(pool.map(lambda share: share.tree.grow(stop, part), shares))

@@ -20,12 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aureole.bounds.linear import Parameters, backward, concretize
-from aureole.core import Graph
-from aureole.core.graph import Conv, Linear, MaxPool, Node, Reshape
-from aureole.verify.cases import Maxima
+from aureole.core import Graph, Region
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Reshape
+from aureole.verify.cases import Cases, Maxima
 from aureole.verify.encoding import Pixels, compose
-from aureole.verify.maxima import Sums
-from aureole.verify.query import Known, Query
+from aureole.verify.maxima import Sums, whole
+from aureole.verify.query import Known
 
 MOST = 4
 """Tiles along each side of the last hidden layer, at most."""
@@ -73,8 +73,31 @@ def head(graph: Graph) -> Head | None:
     return Head(graph.nodes[: top + 1], weight, bias, tiles or (torch.arange(node.shape[0]),))
 
 
-def _tiles(graph: Graph, layer: int) -> tuple[Int[Tensor, "_"], ...] | None:
-    """The units of a layer place by place, or few places by few; None where that would not pay."""
+def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | None:
+    """Some units of an affine layer, as scores over the relus or pools below it; each place of these is a tile.
+
+    None where these have no places, or where tiles would see mostly the same pixels.
+    """
+    top = layer
+    while isinstance(graph.nodes[top].op, Conv | Linear | Reshape):
+        top = graph.nodes[top].inputs[0]
+    hidden, shape = int(np.prod(graph.nodes[top].shape)), graph.nodes[layer].shape
+    tiles = None if top == 0 or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden)
+    if tiles is None:
+        return None
+    picked = torch.zeros(len(units), int(np.prod(shape)), dtype=torch.float64)
+    picked[torch.arange(len(units)), units] = 1
+    weight, bias = backward(graph, layer, picked.reshape(1, -1, *shape), {}, until=top)
+    rows = weight[0].flatten(1)
+    body = (*graph.nodes[: top + 1], Node(Reshape(), (top,), (hidden,)))
+    return Head(body, rows, bias[0], tuple(tile for tile in tiles if bool(rows[:, tile].any())))
+
+
+def _tiles(graph: Graph, layer: int, most: int = MOST) -> tuple[Int[Tensor, "_"], ...] | None:
+    """The units of a layer place by place, or few places by few; None where that would not pay.
+
+    most: tiles along each side
+    """
     shape = graph.nodes[layer].shape
     if len(shape) != 3:
         return None
@@ -82,12 +105,12 @@ def _tiles(graph: Graph, layer: int) -> tuple[Int[Tensor, "_"], ...] | None:
     if fields is None:
         return None
     for (size, step), places in zip(fields, shape[1:], strict=True):
-        across = -(-places // MOST)  # places of a tile
+        across = -(-places // most)  # places of a tile
         seen *= (size + (across - 1) * step) / (across * step) if places > across else 1.0
     if seen > SEEN:
         return None
     index = torch.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
-    rows, columns = (torch.arange(n).tensor_split(min(MOST, n)) for n in shape[1:])
+    rows, columns = (torch.arange(n).tensor_split(min(most, n)) for n in shape[1:])
     return tuple(index[:, r][:, :, c].flatten() for r in rows for c in columns)
 
 
@@ -125,6 +148,16 @@ class Tile:
         """The way from a point of the tile's rows to an image."""
         return self.sums.pixels
 
+    @cached_property
+    def start(self) -> Cases:
+        """Where a search for the minimum of any of its rows begins."""
+        return whole(self.sums.parts)
+
+    @cached_property
+    def kind(self) -> bytes:
+        """The same for tiles whose rows have the same minima, if their objectives are the same."""
+        return b"|".join(np.asarray(field).tobytes() for field in self.sums.parts)
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -148,27 +181,27 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """A question's network as tiles: all that rows over its scores need to be searched.
+    """A network on a region as tiles: all that rows over its scores need to be searched.
 
     known: whose bounds and relaxations hold for the tiles
     """
 
-    query: Query
+    region: Region
     known: Known
     head: Head
     tiles: tuple[Tile, ...]
 
     @classmethod
-    def of(cls, query: Query, known: Known, head: Head) -> "Tiling | None":
+    def of(cls, region: Region, known: Known, head: Head) -> "Tiling | None":
         """Cut as `head` says; None where a tile would be too large."""
-        empty = cls(query, known, head, ())
+        empty = cls(region, known, head, ())
         tiles = tuple(tile for units in head.tiles if (tile := empty._tile(units)) is not None)
         return replace(empty, tiles=tiles) if len(tiles) == len(head.tiles) else None
 
     @cached_property
     def sees(self) -> Bool[Tensor, "tiles pixels"]:
         """Whether a pixel of the image moves something in a tile."""
-        found = torch.zeros(len(self.tiles), self.query.region.center[0].numel(), dtype=torch.bool)
+        found = torch.zeros(len(self.tiles), self.region.center[0].numel(), dtype=torch.bool)
         for b, tile in enumerate(self.tiles):
             found[b, torch.from_numpy(tile.pixels.moved)] = True
         return found
@@ -193,23 +226,23 @@ class Tiling:
 
     def parts(self, row: Float[Tensor, "hidden"], parameters: Parameters) -> tuple[Part, ...]:
         """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
-        query, relaxations = self.query, self.known.relaxations
+        region, relaxations = self.region, self.known.relaxations
         rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in self.tiles])
         every = {i: {n: v.expand(-1, len(rows), *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
-        body = replace(query.graph, nodes=self.head.body)
+        body = Graph(self.head.body)
         planes, constants = backward(body, len(body.nodes) - 1, rows[None], relaxations, every or None)
         slopes = planes[0].flatten(1)
         sees, shared = self.sees, self.sees.sum(0)
         equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
         # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
         prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)
-        floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], query.region)[0] + constants[0]
-        floors = floors - prices @ query.region.center[0].flatten()
+        floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], region)[0] + constants[0]
+        floors = floors - prices @ region.center[0].flatten()
         return tuple(
             Part.of(tile, row, price.numpy(), float(floor))
             for tile, price, floor in zip(self.tiles, prices, floors, strict=True)
         )
 
     def _tile(self, units: Int[Tensor, "units"]) -> Tile | None:
-        composed = compose(self.head.graph(units), self.query.region, self.known.bounds)
+        composed = compose(self.head.graph(units), self.region, self.known.bounds)
         return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))

@@ -6,7 +6,8 @@ never bounded worse than it.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import inf
 
@@ -36,6 +37,9 @@ class Growth:
     rate: float = 0.5
 
 
+LONG = 20_000
+"""A row that reads so many numbers in a step is worth a second thread."""
+
 CHANGED = -3
 """In place of what to divide: the case's box has become smaller since it was bounded."""
 
@@ -46,6 +50,17 @@ class Leaf:
 
     case: Cases
     divided: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Cases to be climbed, in place, and the bound that they have already."""
+
+    cases: Cases
+    inherited: float
+    steps: int
+    rate: float
+    again: bool
 
 
 class Tree:
@@ -63,9 +78,13 @@ class Tree:
         points: Float[np.ndarray, "points pixels"],
         growth: Growth = Growth(),
         keep: bool = False,
+        start: Cases | None = None,
     ) -> None:
-        """With `keep`, cases above the ceiling are not thrown away, and `within` may be asked for."""
-        self._row, self._growth, self._keep = row, growth, keep
+        """With `keep`, cases above the ceiling are not thrown away, and `within` may be asked for.
+
+        start: `whole(row)`, if it has been made already; the objective does not matter
+        """
+        self._row, self._growth, self._keep, self._start = row, growth, keep, start
         values = [self.value(point) for point in points]
         self.point, self.ceiling = points[int(np.argmin(values))], float(min(values))
         self.count = 0
@@ -86,25 +105,32 @@ class Tree:
             return False
         return not self._heap or self._heap[0][0] >= self.ceiling or self._heap[0][2].divided == FINISHED
 
-    def grow(self, stop: Callable[[], bool] = lambda: False, part: float = 1.0) -> None:
+    def grow(self, stop: Callable[[], bool] = lambda: False, part: float = 1.0, pool: Executor | None = None) -> None:
         """Bound the whole, at first; later divide (or climb on) where the bound is lowest, for a while.
 
         stop: ends it early, between two cases
         part: of the usual while
+        pool: has two threads free: the two lowest cases are divided at the same time, if the row is long
         """
+        growth = self._growth
         if not self.count:
-            self._add(whole(self._row), -inf, self._growth.root, 1.0)
+            start = whole(self._row) if self._start is None else self._start
+            start = start._replace(parameters=start.parameters.copy())  # these are climbed in place
+            self._add([_Task(start, -inf, growth.root, 1.0, False)])
             return
-        left = part * self._growth.work
+        together, left = 2 if pool is not None and self._cost >= LONG else 1, part * growth.work
         while left > 0 and not self.done and not stop():
-            value, _, leaf = heapq.heappop(self._heap)
-            again = leaf.divided == AGAIN
-            if again or leaf.divided == CHANGED:  # other trees may hold this leaf: what is climbed must be our own
-                cases = leaf.case._replace(parameters=leaf.case.parameters.copy())
-            else:
-                cases = self._children(leaf)
-            steps, rate = (self._growth.again, 1.0) if again else (self._growth.steps, self._growth.rate)
-            left -= self._add(cases, value, steps, rate, again)
+            tasks: list[_Task] = []
+            while len(tasks) < together and not self.done:
+                value, _, leaf = heapq.heappop(self._heap)
+                again = leaf.divided == AGAIN
+                if again or leaf.divided == CHANGED:  # other trees may hold this leaf: what is climbed must be our own
+                    cases = leaf.case._replace(parameters=leaf.case.parameters.copy())
+                else:
+                    cases = self._children(leaf)
+                steps, rate = (growth.again, 1.0) if again else (growth.steps, growth.rate)
+                tasks.append(_Task(cases, value, steps, rate, again))
+            left -= self._add(tasks, pool)
 
     def value(self, point: Float[np.ndarray, "pixels"]) -> float:
         """The row's at a point."""
@@ -131,23 +157,31 @@ class Tree:
         heapq.heapify(made._heap)
         return made
 
-    def _add(self, cases: Cases, inherited: float, steps: int, rate: float, again: bool = False) -> float:
+    def _add(self, tasks: Sequence[_Task], pool: Executor | None = None) -> float:
         """Bound cases; how much work that was."""
-        count = len(cases.parameters)
+        bounded = map if pool is None or len(tasks) == 1 else pool.map
+        work = 0.0
+        for task, found in zip(tasks, list(bounded(self._climbed, tasks)), strict=True):
+            count = len(found.bounds)
+            lowest = int(found.values.argmin())
+            if found.values[lowest] < self.ceiling:
+                self.ceiling, self.point = float(found.values[lowest]), found.points[lowest]
+            for n in range(count):
+                value = max(float(found.bounds[n]), task.inherited)
+                if value < (inf if self._keep else self.ceiling):
+                    case = Cases(*(part[n : n + 1].copy() for part in task.cases))  # the others may soon be gone
+                    heapq.heappush(self._heap, (value, self.count + n, Leaf(case, int(found.divided[n]))))
+            self.count += count
+            work += float(count * (task.steps + 1) * self._cost)
+        return work
+
+    def _climbed(self, task: _Task) -> Findings:
+        count = len(task.cases.parameters)
         found = Findings(
             np.empty(count), np.empty((count, self._row.pixels)), np.empty(count), np.empty(count, np.int64)
         )
-        climb(self._row, cases, steps, rate, self.ceiling, again, found)
-        for n in range(count):
-            if found.values[n] < self.ceiling:
-                self.ceiling, self.point = float(found.values[n]), found.points[n]
-        for n in range(count):
-            value = max(float(found.bounds[n]), inherited)
-            if value < (inf if self._keep else self.ceiling):
-                case = Cases(*(part[n : n + 1].copy() for part in cases))  # the others may soon be gone
-                heapq.heappush(self._heap, (value, self.count + n, Leaf(case, int(found.divided[n]))))
-        self.count += count
-        return float(count * (steps + 1) * self._cost)
+        climb(self._row, task.cases, task.steps, task.rate, self.ceiling, task.again, found)
+        return found
 
     def _children(self, leaf: Leaf) -> Cases:
         row, parent = self._row, leaf.case
