@@ -13,7 +13,7 @@ from aureole.core.graph import Input, Linear, MaxPool, Node, Reshape, merge_rect
 from aureole.verify.cases import Cases, Findings, Maxima, climb, evaluate
 from aureole.verify.encoding import compose
 from aureole.verify.maxima import Sums, whole
-from nets_zoo import F64, ZOO, box_of, draw, points_in, seeded
+from nets_zoo import F64, ZOO, Sketch, box_of, draw, points_in, seeded
 
 KINDS = [name for name in ZOO if name not in ("squashed", "steep")]
 
@@ -78,6 +78,22 @@ def test_the_sum_is_the_networks_row_and_prices(name, radius):
     np.testing.assert_allclose(
         values(made.row(weights.numpy(), prices), points)[0], expected.numpy(), rtol=0, atol=1e-9
     )
+
+
+def test_values_let_through_are_variables_where_that_saves_coefficients():
+    """Behind a layer whose values many others read; the sum is the network's all the same."""
+    g = seeded(8)
+    graph = Sketch((1, 10, 10), g).flat().linear(12).relu().linear(12).relu().linear(12).relu().linear(2).graph()
+    region = box_of(graph, g, 0.02)
+    composed = compose(graph, region, intermediate_bounds(graph, region))
+    through = [m for m in composed.maxima if len(m.terms) == 1 and not m.zero]
+    assert through
+    longest = max(len(columns) for m in composed.maxima for columns, _ in m.terms)
+    assert composed.entries < len(composed.maxima) * longest
+    row = Sums.of(composed).row(np.array([1.0, -2.0]), np.zeros(100))
+    images = points_in(region, 50, g)
+    points = np.stack([composed.pixels.point(image).numpy() for image in images])
+    np.testing.assert_allclose(values(row, points)[0], (graph(images) @ torch.tensor([1.0, -2.0], dtype=F64)).numpy())
 
 
 @pytest.mark.parametrize("name", KINDS)

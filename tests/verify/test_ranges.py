@@ -1,5 +1,7 @@
 """Inner ranges hold every value; their stage proves what plain bounds leave open, never more than is true."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from aureole.bounds import Ascent, intermediate_bounds
 from aureole.core import Graph, Region, TopK, Verdict
 from aureole.core.graph import MaxPool, Relu, apply, merge_rectified_pools
 from aureole.verify import classify_labels, prove, prove_all
+from aureole.verify import tiles as tiles_module
 from aureole.verify.cases import Maxima
 from aureole.verify.maxima import part
 from aureole.verify.prove import Portfolio
@@ -97,13 +100,16 @@ def test_other_networks_are_left_alone():
     assert answers[0].margin_bound == answers[1].margin_bound
 
 
+@pytest.mark.parametrize("seen", [2.0, math.inf])
 @pytest.mark.parametrize("pool", [0, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("cases", [1, 30])
-def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases, pool):
+def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases, pool, seen, monkeypatch):
+    """Place by place, too, which pays where these overlap little: here they overlap a lot."""
+    monkeypatch.setattr(tiles_module, "SEEN", seen)
     graph, region = merge_rectified_pools(net(seed, pool)), box(seed)
     plain = intermediate_bounds(graph, region)
-    found = reach(graph, region, plain, Reaching(cases=(cases, cases), gain=-1.0))
+    found = reach(graph, region, plain, Reaching(cases=(cases, cases), places=cases, gain=-1.0))
     values = graph.values(points_in(region, 2000, seeded(seed)))
     layers = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu | MaxPool)]
     for i, interval in found.items():
@@ -111,6 +117,22 @@ def test_ranges_hold_every_value_and_are_no_wider_than_plain_bounds(seed, cases,
         assert bool((interval.lower >= plain[i].lower).all() and (interval.upper <= plain[i].upper).all())
     for z in layers[1:]:
         assert float((found[z].upper - found[z].lower).sum()) < float((plain[z].upper - plain[z].lower).sum())
+
+
+def test_places_that_overlap_little_are_searched_one_by_one(monkeypatch):
+    """Third layer: places of the second see 6x6 pixels, 5 apart, and the neurons read 3x3 of them."""
+    s = Sketch((1, 25, 25), seeded(3)).conv(8, 2).relu().conv(8, 5, stride=(5, 5)).relu().conv(6, 3).relu()
+    graph = s.flat().linear(3).graph()
+    region = Region.ball(torch.rand((1, 25, 25), generator=seeded(3), dtype=F64), 0.3)
+    plain = intermediate_bounds(graph, region)
+    alone = reach(graph, region, plain)
+    monkeypatch.setattr(tiles_module, "SEEN", 0.0)
+    whole = reach(graph, region, plain)
+    third = [node.inputs[0] for node in graph.nodes if isinstance(node.op, Relu)][2]
+    widths = [float((found[third].upper - found[third].lower).sum()) for found in (alone, whole)]
+    assert widths[0] < 0.9 * widths[1]
+    values = graph.values(points_in(region, 2000, seeded(3)))[third]
+    assert bool((values >= alone[third].lower - 1e-9).all() and (values <= alone[third].upper + 1e-9).all())
 
 
 def test_a_layer_whose_sample_gains_little_is_left():

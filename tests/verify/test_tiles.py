@@ -8,9 +8,10 @@ from tile_nets import NETS, asked, question
 
 from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concretize
 from aureole.core import Graph
+from aureole.core.graph import Relu
 from aureole.verify import tiles as tiles_module
 from aureole.verify.query import Known, Query
-from aureole.verify.tiles import MOST, Head, Part, Tiling, head
+from aureole.verify.tiles import MOST, Head, Part, Tiling, head, head_below
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 
 every_net = pytest.mark.parametrize("name", NETS)
@@ -57,6 +58,31 @@ def test_the_head_is_the_networks_end(name):
         torch.testing.assert_close(found.graph(units)(images), hidden[:, units], rtol=0, atol=1e-10)
     assert 1 <= len(found.tiles) <= MOST**2
     assert torch.cat(found.tiles).sort().values.tolist() == list(range(hidden.shape[1]))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_inner_layers_over_the_places_below_them(dense, seen):
+    """A convolution, or affine layers in a row; units that no neuron reads are in no tile."""
+    s = Sketch((1, 8, 8), seeded(4)).conv(3, 4, stride=(2, 2), padding=(1, 1)).relu()
+    graph = (s.flat().linear(9).linear(5) if dense else s.conv(5, 2, stride=(2, 2))).relu().graph()
+    layer = len(graph.nodes) - 2
+    units = torch.tensor([4, 0] if dense else [4, 13, 3])
+    found = head_below(graph, layer, units)
+    assert (found is None) is (seen == 2.0)  # 4x4 pixels, two apart
+    if found is not None:
+        images = torch.rand((20, 1, 8, 8), generator=seeded(5), dtype=F64)
+        expected = graph.values(images)[layer].flatten(1)[:, units]
+        torch.testing.assert_close(found.hidden(images) @ found.weight.T + found.bias, expected, rtol=0, atol=1e-10)
+        assert [len(tile) for tile in found.tiles] == [3] * (16 if dense else 12)
+        assert bool((found.weight[:, torch.cat(found.tiles)] != 0).any(0).all())
+        assert int((found.weight != 0).any(0).sum()) == sum(map(len, found.tiles))
+
+
+def test_inner_layers_without_places_below_them():
+    graph = Sketch((1, 6, 6), seeded(0)).conv(2, 2).relu().flat().linear(6).relu().linear(4).relu().linear(2).graph()
+    relus = [i for i, node in enumerate(graph.nodes) if isinstance(node.op, Relu)]
+    assert head_below(graph, relus[0] - 1, torch.arange(2)) is None  # the image itself
+    assert head_below(graph, relus[2] - 1, torch.arange(2)) is None  # a layer without places
 
 
 def test_networks_that_have_one_tile_or_none(seen):

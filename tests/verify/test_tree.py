@@ -1,5 +1,7 @@
 """The search over cases: against brute force, against points, and what it promises while it grows."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from test_maxima import KINDS, row_of, summed, values
 from aureole.bounds import intermediate_bounds
 from aureole.core import Graph, Region
 from aureole.core.graph import Input, Linear, Node, Relu
+from aureole.verify import tree as tree_module
 from aureole.verify.cases import Maxima, climb, evaluate
 from aureole.verify.encoding import compose
-from aureole.verify.maxima import Sums
+from aureole.verify.maxima import Sums, whole
 from aureole.verify.tree import Growth, Tree, prepare
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 
@@ -25,10 +28,10 @@ def planted(n: int) -> tuple[Maxima, float]:
     return made.row(weights.numpy(), np.zeros(found.region.lower[0].numel())), least
 
 
-def searched(row: Maxima, turns: int) -> Tree:
+def searched(row: Maxima, turns: int, pool: Executor | None = None) -> Tree:
     tree = Tree(row, np.zeros((1, row.pixels)))
     for _ in range(turns):
-        tree.grow()
+        tree.grow(pool=pool)
         if tree.done:
             break
     return tree
@@ -134,3 +137,31 @@ def test_the_same_search_twice_is_the_same():
     row, _ = planted(20)
     first, again = searched(row, 5), searched(row, 5)
     assert (first.floor, first.ceiling, first.count) == (again.floor, again.ceiling, again.count)
+
+
+def test_two_cases_at_a_time_are_the_same_search_each_time(monkeypatch):
+    """And one as sound: rows as short as these are not divided so."""
+    with ThreadPoolExecutor(2) as pool:
+        for n in range(0, 108, 6):
+            row, least = planted(n)
+            alone = searched(row, 5)
+            short = searched(row, 5, pool)
+            assert (short.floor, short.count) == (alone.floor, alone.count)
+            with monkeypatch.context() as patched:
+                patched.setattr(tree_module, "LONG", 0)
+                one, other = searched(row, 40, pool), searched(row, 40, pool)
+            assert (one.floor, one.ceiling, one.count) == (other.floor, other.ceiling, other.count)
+            assert least - 0.05 * max(1.0, abs(least)) <= one.floor <= least + 1e-9, n
+            assert one.ceiling >= least - 1e-9, n
+
+
+def test_a_start_made_once_serves_every_row():
+    row, _ = planted(20)
+    start = whole(row)
+    trees = [
+        Tree(row._replace(objective=f * row.objective), np.zeros((1, row.pixels)), start=start) for f in (1, -1, 1)
+    ]
+    for tree in trees:
+        tree.grow()
+    assert trees[0].floor == trees[2].floor == searched(row, 1).floor
+    np.testing.assert_array_equal(start.parameters, whole(row).parameters)

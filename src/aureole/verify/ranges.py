@@ -68,18 +68,20 @@ def reach(
         if not len(neurons):
             continue
         spread = max(len(neurons) // reaching.sample, 1)
-        sampled = torch.arange(len(neurons)) % spread == 0
+        every = torch.arange(len(neurons))
+        sampled = every % spread == 0
         tiling = _tiling(graph, z, neurons, region, found)
         lower, upper = found[z].lower.clone(), found[z].upper.clone()
-        for part_of in (neurons[sampled], *neurons[~sampled].split(reaching.chunk)):
+        for chosen in (every[sampled], *every[~sampled].split(reaching.chunk)):
             if stop():
                 return found
+            part_of = neurons[chosen]
             known = torch.stack([lower.view(-1)[part_of], -upper.view(-1)[part_of]], 1).numpy()
             if tiling is None:
                 sums = Sums.of(compose(_up_to(graph, z, part_of), region, found))
                 low, high = _ranges(sums, known, isinstance(node.op, MaxPool), reaching, stop)
             else:
-                low, high = _by_places(tiling, torch.isin(neurons, part_of).nonzero().squeeze(1).tolist(), reaching, stop)
+                low, high = _by_places(tiling, chosen.tolist(), reaching, stop)
             before = -known.sum()
             lower.view(-1)[part_of] = torch.maximum(lower.view(-1)[part_of], torch.from_numpy(low))
             upper.view(-1)[part_of] = torch.minimum(upper.view(-1)[part_of], torch.from_numpy(high))
