@@ -63,14 +63,14 @@ def test_the_head_is_the_networks_end(name):
 @pytest.mark.parametrize("dense", [False, True])
 def test_inner_layers_over_the_places_below_them(dense, seen):
     """A convolution, or affine layers in a row; units that no neuron reads are in no tile."""
-    s = Sketch((1, 8, 8), seeded(4)).conv(3, 4, stride=(2, 2), padding=(1, 1)).relu()
+    s = Sketch((1, 9, 9), seeded(4)).conv(3, 4, stride=(2, 2), padding=(1, 1)).relu().conv(3, 1).relu()
     graph = (s.flat().linear(9).linear(5) if dense else s.conv(5, 2, stride=(2, 2))).relu().graph()
     layer = len(graph.nodes) - 2
     units = torch.tensor([4, 0] if dense else [4, 13, 3])
     found = head_below(graph, layer, units)
     assert (found is None) is (seen == 2.0)  # 4x4 pixels, two apart
     if found is not None:
-        images = torch.rand((20, 1, 8, 8), generator=seeded(5), dtype=F64)
+        images = torch.rand((20, 1, 9, 9), generator=seeded(5), dtype=F64)
         expected = graph.values(images)[layer].flatten(1)[:, units]
         torch.testing.assert_close(found.hidden(images) @ found.weight.T + found.bias, expected, rtol=0, atol=1e-10)
         assert [len(tile) for tile in found.tiles] == [3] * (16 if dense else 12)
@@ -78,11 +78,17 @@ def test_inner_layers_over_the_places_below_them(dense, seen):
         assert int((found.weight != 0).any(0).sum()) == sum(map(len, found.tiles))
 
 
-def test_inner_layers_without_places_below_them():
-    graph = Sketch((1, 6, 6), seeded(0)).conv(2, 2).relu().flat().linear(6).relu().linear(4).relu().linear(2).graph()
-    relus = [i for i, node in enumerate(graph.nodes) if isinstance(node.op, Relu)]
-    assert head_below(graph, relus[0] - 1, torch.arange(2)) is None  # the image itself
-    assert head_below(graph, relus[2] - 1, torch.arange(2)) is None  # a layer without places
+def test_inner_layers_that_are_not_cut(monkeypatch):
+    s = Sketch((1, 9, 9), seeded(0)).conv(2, 2).relu().conv(2, 2).relu()
+    graph = s.flat().linear(6).relu().linear(4).relu().linear(2).graph()
+    below = [i - 1 for i, node in enumerate(graph.nodes) if isinstance(node.op, Relu)]
+    monkeypatch.setattr(tiles_module, "SEEN", math.inf)
+    assert head_below(graph, below[0], torch.arange(2)) is None  # over the image itself
+    assert head_below(graph, below[1], torch.arange(2)) is None  # over the first relus
+    assert head_below(graph, below[2], torch.arange(2)) is not None
+    assert head_below(graph, below[3], torch.arange(2)) is None  # over a layer without places
+    monkeypatch.setattr(tiles_module, "PLACES", 10)
+    assert head_below(graph, below[2], torch.arange(2)) is None  # over 49
 
 
 def test_networks_that_have_one_tile_or_none(seen):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from aureole.bounds.linear import Parameters, backward, concretize
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Reshape
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Reshape
 from aureole.verify.cases import Cases, Maxima
 from aureole.verify.encoding import Pixels, compose
 from aureole.verify.maxima import Sums, whole
@@ -32,6 +32,9 @@ MOST = 4
 
 SEEN = 2.0
 """Pixels are seen by so many tiles at most, on average; else what the tiles' copies lose outweighs what they save."""
+
+PLACES = 200
+"""An inner layer is not cut into more tiles: each is encoded by itself, in some 10 ms."""
 
 ENTRIES = 5_000_000
 """Parts with more coefficients are not made."""
@@ -76,14 +79,16 @@ def head(graph: Graph) -> Head | None:
 def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | None:
     """Some units of an affine layer, as scores over the relus or pools below it; each place of these is a tile.
 
-    None where these have no places, or where tiles would see mostly the same pixels.
+    None where these have no places or very many, where tiles would see mostly the same pixels, and where they are the
+    first relus or pools: one search is good at sums over these.
     """
     top = layer
     while isinstance(graph.nodes[top].op, Conv | Linear | Reshape):
         top = graph.nodes[top].inputs[0]
     hidden, shape = int(np.prod(graph.nodes[top].shape)), graph.nodes[layer].shape
-    tiles = None if top == 0 or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden)
-    if tiles is None:
+    first = all(isinstance(node.op, Input | Conv | Linear | Reshape) for node in graph.nodes[:top])
+    tiles = None if first or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden)
+    if tiles is None or len(tiles) > PLACES:
         return None
     picked = torch.zeros(len(units), int(np.prod(shape)), dtype=torch.float64)
     picked[torch.arange(len(units)), units] = 1
