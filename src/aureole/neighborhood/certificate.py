@@ -12,7 +12,6 @@ from aureole.bounds import Ascent
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.ascent import Climbed, JointAscent, climb
 from aureole.neighborhood.corners import Corners
-from aureole.neighborhood.cover import Cover
 from aureole.neighborhood.gap import bounded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
@@ -38,10 +37,6 @@ SEARCHING = Portfolio(
 
 TRIFLE = 1e-3
 """Relative: a gain in size that another climb is not worth; rings near their caps gain less each time, without end."""
-
-
-BOLD = 0.25
-"""Of the way to where a ring is known to fail, tried first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +78,6 @@ class Certificate(Method):
     nearer:  that moves witnesses of single rings nearer then, so many times
     share:   of the time: until when the climb, the corners, the climbs beyond and the growth go on; the rest is for
              limits and `upper_bound`
-    few:     the same where there are so few radii that growing single ones pays
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
@@ -101,15 +95,12 @@ class Certificate(Method):
     filling: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), warm=8, offers=0))
     least: float = 0.01
     share: tuple[float, float, float, float] = (0.5, 0.6, 0.86, 0.88)
-    few: tuple[float, float, float, float] = (0.5, 0.55, 0.65, 0.88)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
     nearer: tuple[Attack, int] = (GOING_ON, 8)
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, whole = prover.problem, prover.budget
-        few = Cover.suits(problem)
-        shares = self.few if few else self.share
-        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in shares)
+        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
         climbed = self.begun or climb(
             problem, self._uniform(prover), self.ascent, climbing,
@@ -120,23 +111,18 @@ class Certificate(Method):
             tip = max(tip, self._cornered(prover, climbed, turning), key=lambda tip: problem.size(tip.radii))
             small = self.mixed * climbed.radii
         climbed = self._overreach(prover, tip, small, stretching)
-        if few:  # how far a ring may grow at all is worth knowing before it does
-            self._look(prover)
         for ring in self._order(problem, climbed):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
-        self._look(prover)
+        prover.look(self.attack)
+        prover.bracket(*self.nearer)
         found = prover.finish(look=True, prices=climbed.prices)
-        if shares[-1] == 1:
+        if self.share[-1] == 1:
             return found
-        bounding = whole.at_most((1 / shares[-1] - 1) * whole.spent)  # a budget without end is not for this
+        bounding = whole.at_most((1 / self.share[-1] - 1) * whole.spent)  # a budget without end is not for this
         return replace(
             bounded(found, problem, prover.witnesses, bounding, prover.seed, device=prover.device), seconds=whole.spent
         )
-
-    def _look(self, prover: Prover) -> None:
-        prover.look(self.attack)
-        prover.bracket(*self.nearer)
 
     @staticmethod
     def _order(problem: Problem, climbed: Climbed) -> list[int]:
@@ -220,13 +206,9 @@ class Certificate(Method):
 
 
 def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
-    """Raise one ring of the best proved radii by ever longer steps, then ever shorter ones, down to delta.
-
-    The first step is delta or, where an image is known that stops the ring, a part of the way there (`BOLD`).
-    """
+    """Raise one ring of the best proved radii by ever longer steps, then ever shorter ones, down to delta."""
     problem = prover.problem
-    stop = prover.stops().get(ring)
-    step = problem.delta if stop is None else max(problem.delta, BOLD * (stop[0] - float(prover.radii[ring])))
+    step = problem.delta
     longer = True
     while not prover.budget.expired and float(prover.radii[ring]) < float(problem.caps[ring]):
         radii = prover.radii.clone()
