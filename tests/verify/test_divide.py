@@ -33,7 +33,13 @@ def posed(n: int):
     spec = Rows(row[None], torch.zeros(1, dtype=F64), 1)
     query, known = asked(found.graph, found.region, spec)
     cut = head(query.graph)
-    return query, known, row, least, None if cut is None else Tiling.of(query.region, known, cut)
+    return (
+        query,
+        known,
+        row,
+        least,
+        None if cut is None else Tiling.of(query.region, known.bounds, known.relaxations, cut),
+    )
 
 
 def summed(query, known, row, tiling):

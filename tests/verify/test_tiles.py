@@ -113,7 +113,7 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
     hidden = found.hidden(images)
     for parameters in ({}, drawn(known, g)):
         row = draw(g, hidden.shape[1])
-        split = Tiling.of(query.region, known, found).parts(row, parameters)
+        split = Tiling.of(query.region, known.bounds, known.relaxations, found).parts(row, parameters)
         together = sum(at(part, images) for part in split)  # every price is paid and given back
         torch.testing.assert_close(together, hidden @ row, rtol=0, atol=1e-9)
         for part in split:  # tiles need not agree on an image, so each lies below on its own
@@ -133,7 +133,7 @@ def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
     query, known, found = cut(name, 1)
     images = points_in(query.region, 20, seeded(20))
     row = draw(seeded(21), found.weight.shape[1])
-    for part in Tiling.of(query.region, known, found).parts(row, {}):
+    for part in Tiling.of(query.region, known.bounds, known.relaxations, found).parts(row, {}):
         moved = torch.zeros(images[0].numel(), dtype=torch.bool)
         moved[torch.from_numpy(part.tile.pixels.moved)] = True
         for image in images:
@@ -146,7 +146,7 @@ def test_a_tile_sees_its_own_pixels_and_finds_images_again(name):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_joined_tiles_are_worth_what_they_were_and_less_is_given_away(name, seed):
     query, known, found = cut(name, seed)
-    tiling = Tiling.of(query.region, known, found)
+    tiling = Tiling.of(query.region, known.bounds, known.relaxations, found)
     if len(tiling.tiles) < 2:
         return
     g = seeded(30 + seed)
@@ -169,7 +169,7 @@ def test_joined_tiles_are_worth_what_they_were_and_less_is_given_away(name, seed
 @every_net
 def test_a_price_on_a_pixel_that_a_tile_does_not_see_is_taken_where_it_costs_least(name):
     query, known, found = cut(name, 1)
-    tile = Tiling.of(query.region, known, found).tiles[0]
+    tile = Tiling.of(query.region, known.bounds, known.relaxations, found).tiles[0]
     row = draw(seeded(40), found.weight.shape[1])
     prices = draw(seeded(41), query.region.center.numel()).numpy()
     part = Part.of(tile, row, prices, -math.inf)

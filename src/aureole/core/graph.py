@@ -120,6 +120,12 @@ class Graph:
         """How many scores the network gives."""
         return self.nodes[-1].shape[0]
 
+    def then(self, weight: Float[Tensor, "out classes"], bias: Float[Tensor, "out"], name: str) -> "Graph":
+        """The same with one more linear layer, over its scores."""
+        return replace(
+            self, nodes=(*self.nodes, Node(Linear(weight, bias), (len(self.nodes) - 1,), (len(bias),), name))
+        )
+
     def __call__(self, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch classes"]:
         """The scores, in the dtype of the weights."""
         return self.values(images)[-1]

@@ -24,7 +24,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPool, between
 from aureole.bounds import simplex_bounds
 from aureole.core import Budget, Graph, Region
-from aureole.core.graph import Linear, Node, merge_rectified_pools
+from aureole.core.graph import Linear, merge_rectified_pools
 from aureole.neighborhood.patterns import Patterns, in_radii
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import SPARE
@@ -361,9 +361,7 @@ def _of_rows(problem: Problem) -> Graph:
     if isinstance(last.op, Linear):
         op = Linear(rows @ last.op.weight, rows @ last.op.bias + offsets)
         return replace(graph, nodes=(*graph.nodes[:-1], replace(last, op=op, shape=(len(rows),))))
-    return replace(
-        graph, nodes=(*graph.nodes, Node(Linear(rows, offsets), (len(graph.nodes) - 1,), (len(rows),), "rows"))
-    )
+    return graph.then(rows, offsets, "rows")
 
 
 def _with_middle(images: Float[Tensor, "cells corners *shape"]) -> Float[Tensor, "cells points *shape"]:

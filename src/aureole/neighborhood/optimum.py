@@ -6,6 +6,7 @@ proof closes the gap; a witness lowers the bound. It gets there where radii are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -76,7 +77,7 @@ class Optimum(Method):
         for image in prover.witnesses:
             left.without(image)
         bound = left.best(Budget.seconds(LAST)).value
-        found = stated(found, bound if cover is None else min(bound, cover.bound))
+        found = stated(found, min(bound, _covered(cover)))
         return replace(found, seconds=prover.budget.spent, interrupted=interrupted)
 
     def _close(self, prover: Prover, left: Left, cover: Cover | None) -> None:
@@ -95,7 +96,7 @@ class Optimum(Method):
                 return  # single witnesses would have a long way to go
         part, descended = 1.0, False
         while True:
-            if cover is not None and prover.size >= (1 - self.gap) * cover.bound:
+            if prover.size >= (1 - self.gap) * _covered(cover):
                 return
             if not descended:
                 time = prover.budget.remaining / 2
@@ -104,8 +105,7 @@ class Optimum(Method):
                 )
             if prover.budget.expired or not bound.tight or bound.met(prover.size, self.gap):
                 return
-            value = bound.value if cover is None else min(bound.value, cover.bound)
-            target = inner(problem, replace(bound, value=value), self.gap)
+            target = inner(problem, replace(bound, value=min(bound.value, _covered(cover))), self.gap)
             radii = problem.within(prover.radii + part * (target - prover.radii))
             answer = self._asked(prover, left, patterns, radii)
             descended = left.has(bound.radii)
@@ -197,3 +197,8 @@ class Optimum(Method):
                     proved = float(radii[ring])
                 else:
                     refused = float(radii[ring])
+
+
+def _covered(cover: Cover | None) -> float:
+    """The bound of a cover, if there is one."""
+    return inf if cover is None else cover.bound

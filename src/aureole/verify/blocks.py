@@ -75,7 +75,7 @@ class Blocks(Stage):
         cut, mixes = head(query.graph), known.open_mixes(query)
         if cut is None or inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiling = Tiling.of(query.region, known, cut)
+        tiling = Tiling.of(query.region, known.bounds, known.relaxations, cut)
         if tiling is None:
             return known
         known = self._rows(query, known, tiling)

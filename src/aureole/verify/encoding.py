@@ -261,8 +261,9 @@ def _affine(builder: _Builder, weight: csr_matrix, bias: np.ndarray, z: _Express
     """`weight @ z + bias`; values let through become variables, with one candidate, where that saves coefficients."""
     matrix = csr_matrix(weight @ z.matrix)
     if builder.bare and len(z.passed):
-        long = (np.diff(weight.tocsc().indptr)[z.passed] > 0) & (np.diff(z.matrix.indptr)[z.passed] > 1)
-        if weight.nnz + np.diff(z.matrix.indptr)[z.passed[long]].sum() < matrix.nnz:
+        sizes = np.diff(z.matrix.indptr)[z.passed]
+        long = (weight.getnnz(axis=0)[z.passed] > 0) & (sizes > 1)
+        if weight.nnz + sizes[long].sum() < matrix.nnz:
             z = _named(builder, z, long)
             matrix = csr_matrix(weight @ z.matrix)
     return _Expression(matrix, weight @ z.constant + bias)

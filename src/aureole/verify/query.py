@@ -11,7 +11,7 @@ from aureole.bounds import Bounds, Interval
 from aureole.bounds.linear import Parameters, Relaxations, relax
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
 from aureole.core.device import CPU, usable
-from aureole.core.graph import Linear, Node, check_finite, merge_rectified_pools
+from aureole.core.graph import check_finite, merge_rectified_pools
 from aureole.core.spec import only_compares
 from aureole.verify.rounding import slack
 
@@ -238,9 +238,8 @@ def with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     rows, offsets = spec.rows(graph.classes), spec.offsets(graph.classes)
     if not bool(offsets.any()):
         return graph, spec
-    layer = Node(Linear(rows, offsets), (len(graph.nodes) - 1,), (len(rows),), "spec")
     plain = Rows(torch.eye(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64), spec.order)
-    return replace(graph, nodes=(*graph.nodes, layer)), plain
+    return graph.then(rows, offsets, "spec"), plain
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch.nn.functional import one_hot
 
 from aureole.bounds import Bounds, Interval, intermediate_bounds, relax
 from aureole.bounds.intermediate import mattering
 from aureole.core import Graph, Region
-from aureole.core.graph import Linear, MaxPool, Node, Relu, Reshape
+from aureole.core.graph import MaxPool, Node, Relu, Reshape
 from aureole.verify.cases import Maxima
 from aureole.verify.encoding import compose
-from aureole.verify.maxima import Sums, part
-from aureole.verify.query import Known
+from aureole.verify.maxima import Sums, contents, part
 from aureole.verify.tiles import Part, Tiling, head_below
 from aureole.verify.tree import ERROR, Growth, Tree
 
@@ -63,6 +63,8 @@ def reach(
     found = dict(bounds)
     layers = [node for node in graph.nodes if isinstance(node.op, Relu | MaxPool)]
     for node in layers[1:]:
+        if stop():
+            return found
         z = node.inputs[0]
         neurons = undecided(node, found[z])
         if not len(neurons):
@@ -99,12 +101,10 @@ def undecided(node: Node, z: Interval) -> Int[torch.Tensor, "neurons"]:
 
 def _up_to(graph: Graph, z: int, neurons: Int[torch.Tensor, "neurons"]) -> Graph:
     """The network whose scores are some neurons of a layer."""
-    nodes, size = graph.nodes[: z + 1], int(np.prod(graph.nodes[z].shape))
-    picked = torch.zeros(len(neurons), size, dtype=torch.float64)
-    picked[torch.arange(len(neurons)), neurons] = 1
-    flat = Node(Reshape(), (z,), (size,))
-    last = Node(Linear(picked, picked.new_zeros(len(neurons))), (z + 1,), (len(neurons),))
-    return Graph((*nodes, flat, last))
+    size = int(np.prod(graph.nodes[z].shape))
+    flat = Graph((*graph.nodes[: z + 1], Node(Reshape(), (z,), (size,))))
+    picked = one_hot(neurons, size).double()
+    return flat.then(picked, picked.new_zeros(len(neurons)), "neurons")
 
 
 def _ranges(
@@ -119,7 +119,7 @@ def _ranges(
     worth = (known - reaching.little * known.sum(1, keepdims=True)).reshape(-1)
     places: dict[bytes, list[int]] = {}
     for n, row in enumerate(ends):
-        places.setdefault(b"|".join(np.asarray(field).tobytes() for field in row), []).append(n)
+        places.setdefault(contents(row), []).append(n)
     least = np.full(len(ends), -np.inf)
 
     def search(same: list[int]) -> None:
@@ -142,7 +142,7 @@ def _tiling(
     cut = head_below(graph, z, neurons)
     if cut is None:
         return None
-    return Tiling.of(region, Known(bounds=dict(bounds), relaxations=relax(graph, bounds, until=z)), cut)
+    return Tiling.of(region, bounds, relax(graph, bounds, until=z), cut)
 
 
 def _by_places(

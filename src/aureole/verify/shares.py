@@ -64,7 +64,7 @@ class Sum:
 
 
 def grow(shares: Sequence[Share], pool: Executor, stop: Callable[[], bool], part: float = 1.0) -> None:
-    """The searches of several tiles at the same time; `stop` and `part` are those of `Tree.grow`."""
+    """The searches of several tiles at the same time; one alone has all threads. `stop`, `part`: see `Tree.grow`."""
     if len(shares) == 1:
         shares[0].tree.grow(stop, part, pool)
     else:

@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from aureole.bounds.linear import Parameters, backward, concretize
+from aureole.bounds import Bounds
+from aureole.bounds.linear import Parameters, Relaxations, backward, concretize
 from aureole.core import Graph, Region
 from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Node, Reshape
 from aureole.verify.cases import Cases, Maxima
 from aureole.verify.encoding import Pixels, compose
-from aureole.verify.maxima import Sums, whole
-from aureole.verify.query import Known
+from aureole.verify.maxima import Sums, contents, whole
 
 MOST = 4
 """Tiles along each side of the last hidden layer, at most."""
@@ -51,9 +52,8 @@ class Head:
 
     def graph(self, units: Int[Tensor, "units"]) -> Graph:
         """The network whose scores are these hidden units."""
-        picked = torch.eye(len(self.weight[0]), dtype=torch.float64)[units]
-        last = Node(Linear(picked, picked.new_zeros(len(units))), (len(self.body) - 1,), (len(units),), "tile")
-        return Graph((*self.body, last))
+        picked = one_hot(units, len(self.weight[0])).double()
+        return Graph(self.body).then(picked, picked.new_zeros(len(units)), "tile")
 
     def hidden(self, images: Float[Tensor, "images *shape"]) -> Float[Tensor, "images hidden"]:
         """The last hidden layer's values."""
@@ -90,8 +90,7 @@ def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | 
     tiles = None if first or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden)
     if tiles is None or len(tiles) > PLACES:
         return None
-    picked = torch.zeros(len(units), int(np.prod(shape)), dtype=torch.float64)
-    picked[torch.arange(len(units)), units] = 1
+    picked = one_hot(units, int(np.prod(shape))).double()
     weight, bias = backward(graph, layer, picked.reshape(1, -1, *shape), {}, until=top)
     rows = weight[0].flatten(1)
     body = (*graph.nodes[: top + 1], Node(Reshape(), (top,), (hidden,)))
@@ -161,7 +160,7 @@ class Tile:
     @cached_property
     def kind(self) -> bytes:
         """The same for tiles whose rows have the same minima, if their objectives are the same."""
-        return b"|".join(np.asarray(field).tobytes() for field in self.sums.parts)
+        return contents(self.sums.parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,18 +187,19 @@ class Part:
 class Tiling:
     """A network on a region as tiles: all that rows over its scores need to be searched.
 
-    known: whose bounds and relaxations hold for the tiles
+    bounds, relaxations: of the network's inner nodes, proved; they hold for the tiles, too
     """
 
     region: Region
-    known: Known
+    bounds: Bounds
+    relaxations: Relaxations
     head: Head
     tiles: tuple[Tile, ...]
 
     @classmethod
-    def of(cls, region: Region, known: Known, head: Head) -> "Tiling | None":
+    def of(cls, region: Region, bounds: Bounds, relaxations: Relaxations, head: Head) -> "Tiling | None":
         """Cut as `head` says; None where a tile would be too large."""
-        empty = cls(region, known, head, ())
+        empty = cls(region, bounds, relaxations, head, ())
         tiles = tuple(tile for units in head.tiles if (tile := empty._tile(units)) is not None)
         return replace(empty, tiles=tiles) if len(tiles) == len(head.tiles) else None
 
@@ -231,11 +231,11 @@ class Tiling:
 
     def parts(self, row: Float[Tensor, "hidden"], parameters: Parameters) -> tuple[Part, ...]:
         """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
-        region, relaxations = self.region, self.known.relaxations
+        region = self.region
         rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in self.tiles])
         every = {i: {n: v.expand(-1, len(rows), *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
         body = Graph(self.head.body)
-        planes, constants = backward(body, len(body.nodes) - 1, rows[None], relaxations, every or None)
+        planes, constants = backward(body, len(body.nodes) - 1, rows[None], self.relaxations, every or None)
         slopes = planes[0].flatten(1)
         sees, shared = self.sees, self.sees.sum(0)
         equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
@@ -249,5 +249,5 @@ class Tiling:
         )
 
     def _tile(self, units: Int[Tensor, "units"]) -> Tile | None:
-        composed = compose(self.head.graph(units), self.region, self.known.bounds)
+        composed = compose(self.head.graph(units), self.region, self.bounds)
         return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
