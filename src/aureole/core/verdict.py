@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 class Why(StrEnum):
     """What decided the verdict, or why nothing did."""
 
-    ATTACK = "attack"  # a gradient attack found the witness
+    ATTACK = "attack"  # gradient steps or local search found the witness
     BOUNDS = "bounds"  # linear bounds proved the spec
     SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
     BLOCKS = "blocks"  # branch and bound proved the spec, or found the witness

@@ -30,7 +30,7 @@ from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import SPARE
 from aureole.verify.rounding import slack
 
-EASE = 0.85
+EASE = 0.8
 """A bound is lowered to this share of itself at a time: facets for one size are a good start for the next."""
 
 NEARLY = 1.02
@@ -39,8 +39,8 @@ NEARLY = 1.02
 CLOSE = 1.01
 """Sizes this near to one that was given up are not tried."""
 
-PATIENCE = 10
-"""A size near which images had to be asked for more often than this is too near the frontier: it is given up."""
+PATIENCE, ASKED = 0.4, 40
+"""A size that takes more than this share of the time, or that many images, is too near the frontier: it is given up."""
 
 ENOUGH = 32
 """A tiny facet is not halved to less than this part: what fails there does so by less than rounding asks for."""
@@ -101,11 +101,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Judged:
-    """Of a facet: an upper bound of the margin on it, the largest margin at its corners, the one in its middle."""
+    """Of a facet (float32): a bound of the margin on it, the largest margin at its corners, the one in its middle."""
 
     highest: float
     corner: float
     middle: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stuck:
+    """Radii of some size, maybe beyond their caps, and the worst image known there."""
+
+    radii: Float[Tensor, "rings"]
+    image: Float[Tensor, "channels height width"]
 
 
 class Cover:
@@ -137,11 +145,11 @@ class Cover:
         """No robust radii between the floors and the caps have a larger weighted sum."""
         return max(cell.size for cell in self._cells) * (1 + SPARE)
 
-    def lower(self, size: float, budget: Budget = Budget()) -> Float[Tensor, "rings"] | None:  # noqa: B008  (frozen)
+    def lower(self, size: float, budget: Budget = Budget()) -> Stuck | None:  # noqa: B008  (frozen)
         """Find failing facets of this size over all directions whose own are larger.
 
-        None when that is done, or when the time is over. Otherwise radii of this size, maybe beyond their caps, near
-        which no image was found that fails: `learn` takes one.
+        None when that is done, or when the time is over. Otherwise where no image was found that fails clearly: `learn`
+        takes one.
         """
         count, size = self._how.threads, max(size, self._problem.size(self._problem.floors))
         with ThreadPoolExecutor(count) as pool:
@@ -160,7 +168,8 @@ class Cover:
                 )
                 for (cell, *_), stuck in tried:
                     if stuck:
-                        return self._radii(cell, size).mean(0)
+                        radii = self._radii(cell, size)
+                        return Stuck(radii.mean(0), self._images(cell.changes, radii).mean(0))
         return None
 
     def learn(self, radii: Float[Tensor, "rings"], image: Float[Tensor, "channels height width"]) -> None:
@@ -195,25 +204,28 @@ class Cover:
                 stuck = any(cells[n].stalled for n in push)
                 known = self._recalled(known, radii[push], self._how.kept if stuck else self._how.tried)
             rows = self._rows(known, radii[push], [cells[n].stalled > 0 for n in push])
-            changes = self._pushed(known, radii[push], rows)
-            for n, pushed, told in zip(push, changes, self._judge(changes, radii[push]), strict=True):
-                gain = max(judged[n].highest - told.highest, judged[n].corner - told.corner)
+            pushed = self._pushed(known, radii[push], rows)
+            told = self._judge(torch.cat([known, pushed]), torch.cat([radii[push], radii[push]]))
+            for n, *both in zip(push, zip(told, known), zip(told[len(push) :], pushed, strict=True), strict=False):
+                better, changes = min(both, key=lambda one: one[0].highest)
+                gain = max(judged[n].highest - better.highest, judged[n].corner - better.corner)
                 stalled = 0 if gain > LITTLE else cells[n].stalled + 1
                 found[n] = replace(cells[n], since=0, stalled=stalled)
                 if gain > 0:
-                    found[n], judged[n] = replace(found[n], changes=pushed), told
+                    found[n], judged[n] = replace(found[n], changes=changes), better
         # no radii of such directions and this size are asked about
-        beyond = (radii.amin(1) > self._problem.caps).any(1).tolist()
+        done = (radii.amin(1) > self._problem.caps).any(1)
+        failing = [n for n, told in enumerate(judged) if told.highest <= -self._slack and not done[n]]
+        if failing:
+            done[failing] = self._fail(torch.stack([found[n].changes for n in failing]), radii[failing])
         return [
-            self._ended(cell, told, own, out, size)
-            for cell, told, own, out in zip(found, judged, radii, beyond, strict=True)
+            ([replace(cell, size=size)], False) if ended else self._divided(cell, told, own, size)
+            for cell, told, own, ended in zip(found, judged, radii, done.tolist(), strict=True)
         ]
 
-    def _ended(
-        self, cell: Cell, judged: Judged, radii: Float[Tensor, "corners rings"], beyond: bool, size: float
+    def _divided(
+        self, cell: Cell, judged: Judged, radii: Float[Tensor, "corners rings"], size: float
     ) -> tuple[list[Cell], bool]:
-        if beyond or (judged.highest <= -self._slack and self._replayed(cell.changes, radii)):
-            return [replace(cell, size=size)], False
         length, _, _ = _longest(radii)
         tiny = length <= self._how.tiny * size
         if tiny and (judged.middle > 0 or length <= self._how.tiny * size / ENOUGH):
@@ -243,10 +255,10 @@ class Cover:
     def _judge(
         self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"]
     ) -> list[Judged]:
-        images = self._images(changes, radii)
+        images = self._images(changes, radii).float()
         with torch.no_grad():
-            _, upper = simplex_bounds(self._graph, images)
-            values = self._fast(_with_middle(images.float()).flatten(0, 1)).unflatten(0, (len(images), -1))
+            _, upper = simplex_bounds(self._fast, images)
+            values = self._fast(_with_middle(images).flatten(0, 1)).unflatten(0, (len(images), -1))
         least = self._problem.least
         parts = least(upper.amax(1)), least(values[:, :-1].amax(1)), least(values[:, -1])
         return [Judged(*each) for each in zip(*(part.tolist() for part in parts), strict=True)]
@@ -274,10 +286,15 @@ class Cover:
             falls.append((gradient.abs() * reach).flatten(1).sum(1))
         return torch.stack(falls, 1)
 
-    def _replayed(self, changes: Tensor, radii: Tensor) -> bool:
-        """Whether the original model fails in the middle too."""
-        problem = self._problem
-        return float(problem.margin(problem.graph.replay(self._images(changes, radii).mean(0)))) <= 0
+    def _fail(
+        self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"]
+    ) -> Bool[Tensor, "cells"]:
+        """Whether the facets fail as a whole, in float64, and the original model in their middles."""
+        problem, images = self._problem, self._images(changes, radii)
+        with torch.no_grad():
+            _, upper = simplex_bounds(self._graph, images)
+        scores = torch.stack([problem.graph.replay(image) for image in images.mean(1)])
+        return (problem.least(upper.amax(1)) <= -self._slack) & (problem.margin(scores) <= 0)
 
     def _pushed(
         self,
@@ -326,16 +343,16 @@ def descend(
     cover: Cover,
     known: float,
     wanted: Callable[[], float],
-    ask: Callable[[Float[Tensor, "rings"]], bool],
+    ask: Callable[[Stuck], bool],
     budget: Budget,
 ) -> None:
     """Lower a cover's bound to the wanted one, or as far as images that fail are found.
 
     known:  another bound
     wanted: may rise on the way
-    ask:    is told radii near which nothing fails; false when nothing came of it and their size is to be given up
+    ask:    is told where nothing fails clearly; false when nothing came of it and the size is to be given up
     """
-    refused, asked = 0.0, Counter[float]()
+    refused, asked, begun, most = 0.0, Counter[float](), dict[float, float](), PATIENCE * budget.remaining
     while not budget.expired:
         bound = min(known, cover.bound)
         target = (1 - 1e-6) * max(wanted(), 1e-9)  # what is reported then is not above by rounding
@@ -343,13 +360,15 @@ def descend(
             return
         between = sqrt(target * bound) if bound > NEARLY * target else target
         size = max(between, EASE * bound, sqrt(refused * bound))
-        radii = cover.lower(size, budget)
-        if radii is None:
+        begun.setdefault(size, budget.remaining)
+        stuck = cover.lower(size, budget)
+        if stuck is None:
             if cover.bound >= bound:
                 return  # late, or the floors themselves fail
             continue
         asked[size] += 1
-        if asked[size] > PATIENCE or not ask(radii):
+        slow = asked[size] > ASKED or begun[size] - budget.remaining > most
+        if slow or not ask(stuck):
             refused = size
 
 

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Budget
-from aureole.neighborhood.cover import Cover, descend
+from aureole.neighborhood.cover import Cover, Stuck, descend
 from aureole.neighborhood.hunt import Hunt, attack_down
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left
-from aureole.neighborhood.witnesses import failing
+from aureole.neighborhood.witnesses import lowered
 
 
 def bounded(
@@ -42,13 +42,14 @@ def bounded(
         return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
     cover, known = Cover(problem), left.best(budget).value
 
-    def ask(radii: Float[Tensor, "rings"]) -> bool:
-        (image,) = failing(problem, [problem.within(radii)], hunt.attack, generator, budget, device)
-        if image is not None:
-            cover.learn(radii, image)
-        return image is not None
+    def learn(stuck: Stuck) -> bool:
+        radii = problem.within(stuck.radii)
+        margin, image = lowered(problem, radii, stuck.image, hunt.attack, generator, budget, device)
+        if margin <= 0:
+            cover.learn(stuck.radii, image)
+        return margin <= 0
 
-    descend(cover, known, lambda: found.size / (1 - gap), ask, budget)
+    descend(cover, known, lambda: found.size / (1 - gap), learn, budget)
     return stated(found, min(known, cover.bound))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
-from aureole.neighborhood.cover import Cover, descend
+from aureole.neighborhood.cover import Cover, Stuck, descend
 from aureole.neighborhood.gap import stated
 from aureole.neighborhood.hunt import Hunt, attack_down, inner
 from aureole.neighborhood.method import Method
@@ -23,7 +23,7 @@ from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left, only_way_out
-from aureole.neighborhood.witnesses import failing
+from aureole.neighborhood.witnesses import lowered
 from aureole.verify import COMPLETE
 
 NEAR = 0.8
@@ -41,6 +41,7 @@ class Optimum(Method):
     closing: share of the time left then, for proofs and witnesses in turns; after that each ring is grown
     corners: share of that time, for single rings alone
     facets:  share of what is left of it, for a cover (`cover.py`) where there is one
+    descent: share of that, before proofs are tried where it was hardest to find an image that fails
     hunt:    how witnesses are searched for between two proofs
     least:   the smallest part of the way from the proved radii to the bound's that is tried before proofs get twice the
              time; the part halves where the prover gives up and grows by half where it proves
@@ -48,10 +49,11 @@ class Optimum(Method):
 
     gap: float = 0.05
     first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.6, 0.8, 1.0)))
-    share: float = 0.25
+    share: float = 0.2
     closing: float = 0.85
     corners: float = 0.2
     facets: float = 0.85
+    descent: float = 0.6
     hunt: Hunt = field(default_factory=Hunt)
     least: float = 0.1
 
@@ -87,9 +89,10 @@ class Optimum(Method):
         alone = self.hunt.alone(problem, generator, prover.budget, prover.device)
         for image in (*prover.witnesses, *alone):
             left.without(image)
-        with prover.in_share(self.corners):
-            self._corners(prover, left, patterns, alone)
-        if cover is not None:
+        if cover is None:
+            with prover.in_share(self.corners):
+                self._corners(prover, left, patterns, alone)
+        else:
             with prover.in_share(self.facets):
                 self._cover(prover, left.best(prover.budget).value, cover)
             if cover.bound <= left.best(prover.budget).value:
@@ -119,43 +122,58 @@ class Optimum(Method):
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
     def _cover(self, prover: Prover, known: float, cover: Cover) -> None:
-        """Facets of the size that would close the gap, over all directions; the prover decides where these are stuck.
-
-        Where it gives up, how far it gets in that direction.
-        """
+        """Facets of the size that would close the gap, over all directions; where these are stuck the prover decides."""
         problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
+        hard: list[tuple[float, Stuck]] = []  # where it was stuck since the last proofs, and the margin of what was found
 
-        def ask(radii: Float[Tensor, "rings"]) -> bool:
-            inside, size = problem.within(radii), prover.size
-            (image,) = failing(problem, [inside], self.hunt.attack, generator, prover.budget, prover.device)
-            if image is None:
-                answer = prover.check(inside)
-                if answer.verdict is Verdict.ROBUST:
-                    return prover.size > size
-                image = answer.witness
-            if image is None:
-                self._along(prover, inside)
+        def learn(stuck: Stuck) -> bool:
+            margin, image = lowered(
+                problem, problem.within(stuck.radii), stuck.image, self.hunt.attack, generator, prover.budget,
+                prover.device,
+            )  # fmt: skip
+            hard.append((margin, replace(stuck, image=image)))
+            if margin > 0:
                 return False
-            cover.learn(radii, image)
+            prover.remember([image])
+            cover.learn(stuck.radii, image)
             return True
 
         for image in prover.witnesses:
             cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
         while True:
-            descend(cover, known, lambda: prover.size / (1 - self.gap), ask, prover.budget)
-            met = prover.size >= (1 - self.gap) * min(known, cover.bound)
-            if met or prover.query_seconds >= prover.budget.remaining:
+            turn = prover.budget.at_most(self.descent * prover.budget.remaining)
+            descend(cover, known, lambda: prover.size / (1 - self.gap), learn, turn)
+            wanted = (1 - self.gap) * min(known, cover.bound)
+            if prover.size >= wanted or prover.budget.expired:
                 return
-            prover.query_seconds *= 2  # what was given up is asked again
+            news, size = False, prover.size
+            while hard and not news and not prover.budget.expired:
+                _, stuck = hard.pop(max(range(len(hard)), key=lambda n: hard[n][0]))
+                answer = self._along(prover, problem.within(stuck.radii), wanted)
+                news = prover.size > size
+                if answer.witness is not None:
+                    news = learn(replace(stuck, image=answer.witness)) or news
+            if not news:
+                if prover.query_seconds >= prover.budget.remaining:
+                    return
+                prover.query_seconds *= 2  # what was given up is asked again
+            hard.clear()
 
-    def _along(self, prover: Prover, radii: Float[Tensor, "rings"]) -> None:
-        """How far towards some radii the prover gets, to a few percent of their size, beyond what is proved."""
-        problem = prover.problem
-        proved, refused = prover.size / problem.size(radii), 1.0
-        while refused - proved > self.gap and not prover.budget.expired:
+    def _along(self, prover: Prover, radii: Float[Tensor, "rings"], size: float) -> Answer:
+        """The prover's answer about radii in this direction of a size; where it gives up, how far it gets."""
+        problem, floors = prover.problem, prover.problem.floors
+        each = (radii - floors) / (problem.size(radii) - problem.size(floors))
+
+        def asked(size: float) -> Answer:
+            return prover.check(problem.within(floors + (size - problem.size(floors)) * each))
+
+        answer = asked((1 + 1e-9) * size)
+        proved, refused = prover.size, size
+        while answer.verdict is Verdict.UNKNOWN and refused - proved > self.gap / 2 * size and not prover.budget.expired:
             middle = (proved + refused) / 2
-            answer = prover.check(problem.floors + middle * (radii - problem.floors))
-            proved, refused = (middle, refused) if answer.verdict is Verdict.ROBUST else (proved, middle)
+            robust = asked(middle).verdict is Verdict.ROBUST
+            proved, refused = (middle, refused) if robust else (proved, middle)
+        return answer
 
     def _asked(self, prover: Prover, left: Left, patterns: Patterns, radii: Float[Tensor, "rings"]) -> Answer:
         """Ask the prover; a witness lowers the bound, and so does the same change at smaller radii."""

@@ -1,7 +1,7 @@
 """Images that fail, by attack: in many ringed neighborhoods at once, and just beyond given radii in single rings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,25 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.core import Budget, Region
+from aureole.core import Budget, Region, Why
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import ways_out
+from aureole.verify.local import Local
+from aureole.verify.query import Known, Query
+from aureole.verify.stages import Screen
 
 GOING_ON = SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05))
 """Short, from the given starts alone: from images that fail, or nearly, at other radii."""
+
+CLEARLY = 0.01
+"""Score units below zero: images that fail by as much make others like them fail at radii a little smaller."""
+
+DOWN = Local(free=0, goal=-inf, gain=CLEARLY / 10, share=1.0)
+AROUND = Local(goal=-CLEARLY, share=0.5)
+"""To where local search by linear programs ends; on from there to where an image fails clearly."""
+
+AWHILE = 6.0
+"""Seconds at most for both."""
 
 NEAR = 0.02
 """A ring's limit is known well enough when it lies between two radii that differ by this share of the larger."""
@@ -60,6 +73,45 @@ def failing(
             if found[n] is None:
                 found[n] = replayed(problem, regions[n], image)
     return found
+
+
+def lowered(
+    problem: Problem,
+    radii: Float[Tensor, "rings"],
+    start: Float[Tensor, "channels height width"],
+    attack: Attack,
+    generator: torch.Generator,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+) -> tuple[float, Tensor]:
+    """The least margin in N(radii) that local search comes to, and the image: a witness where it is not positive.
+
+    It begins at the image given or at what an attack finds, whichever is nearer to failing, then at the others.
+    """
+    region, budget = problem.region(radii), budget.at_most(AWHILE)
+
+    def margin(image: Tensor) -> float:
+        return float(problem.margin(problem.graph.replay(image)))
+
+    attacks = attacked(problem, region, attack, generator, budget, device)
+    best: tuple[float, Query, Known] | None = None
+    for begun in sorted([start, *(images[0] for images in attacks)], key=margin):
+        scores = problem.graph.replay(begun)
+        spec = min(problem.specs, key=lambda spec: float(spec.margin(scores)))
+        query = Query.ask(problem.graph, region, spec, budget, 0)
+        known = DOWN(query, Screen()(query, Known().seen(query, begun)))
+        if best is None or known.least < best[0]:
+            best = known.least, query, known
+        if known.least <= -CLEARLY:
+            break
+    assert best is not None
+    lowest, query, known = best
+    if lowest > -CLEARLY:
+        known = AROUND(query, known)
+    if known.open_because is Why.INTERRUPTED:  # stages return what they know; the search over radii ends here
+        raise KeyboardInterrupt
+    assert known.image is not None
+    return known.least, known.image
 
 
 def replayed(problem: Problem, region: Region, image: Tensor) -> Tensor | None:

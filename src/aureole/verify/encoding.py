@@ -48,11 +48,30 @@ class Pixels:
 
 
 @dataclass(frozen=True, eq=False)
+class Choice:
+    """A maximum of which the program must know who attains it.
+
+    layer:      the node whose values it is taken over; candidates: where these are, the layer flattened
+    zero:       0 is another candidate, without a variable
+    wins:       a binary variable for each candidate
+    """
+
+    layer: int
+    candidates: np.ndarray
+    zero: bool
+    wins: range
+
+
+@dataclass(frozen=True, eq=False)
 class Encoding:
-    """A program and the way back from its solution to an image."""
+    """A program, the maxima that its binaries decide, and the way back from a solution to an image.
+
+    With these binaries fixed the rest is linear, but for the choice of rows where there are more than must fail.
+    """
 
     program: Program
     pixels: Pixels
+    choices: tuple[Choice, ...] = ()
 
     def image(self, solution: np.ndarray) -> Float[Tensor, "*shape"]:
         """The image of a solution, inside the region up to rounding (clip it)."""
@@ -108,6 +127,7 @@ class _Builder:
     values: list[np.ndarray] = field(default_factory=list)
     row_upper: list[float] = field(default_factory=list)
     maxima: list[Maximum] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
 
     def variables(self, lower: Sequence[float], upper: Sequence[float], integer: bool = False) -> range:
         first = len(self.lower)
@@ -181,7 +201,7 @@ def encode(
     scores, pixels = _network(builder, graph, region, rows, bounds)
     _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
     depth = np.array([len(builder.lower) - 1])
-    return Encoding(builder.program((depth, np.ones(1))), pixels)
+    return Encoding(builder.program((depth, np.ones(1))), pixels, tuple(builder.choices))
 
 
 def compose(graph: Graph, region: Region, bounds: Bounds) -> Composed:
@@ -247,11 +267,11 @@ def _node(
             return _Expression(csr_matrix(matrix), args[0].constant + args[1].constant)
         case Relu():
             windows = np.arange(args[0].matrix.shape[0])[None]
-            return _maxima(builder, args[0], windows, True, pull, bounds[node.inputs[0]])
+            return _maxima(builder, args[0], windows, True, pull, node.inputs[0], bounds)
         case MaxPool() as op:
             index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
-            return _maxima(builder, args[0], windows, op.rectify, pull, bounds[node.inputs[0]])
+            return _maxima(builder, args[0], windows, op.rectify, pull, node.inputs[0], bounds)
         case Sigmoid() | Tanh():
             return _between_lines(builder, node, args[0], pull, bounds)
     return args[0]  # a reshape keeps the order
@@ -300,11 +320,11 @@ def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wante
 
 
 def _maxima(
-    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, limits: Interval
+    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, layer: int, bounds: Bounds
 ) -> _Expression:
-    """`max over each window (and 0)`; windows holds input positions per output, -1 for padding, inputs first."""
-    low = np.append(limits.lower[0].flatten().numpy(), -np.inf)
-    high = np.append(limits.upper[0].flatten().numpy(), -np.inf)
+    """`max over each window (and 0)` of a layer; windows holds positions in it per output, -1 for padding."""
+    low = np.append(bounds[layer].lower[0].flatten().numpy(), -np.inf)
+    high = np.append(bounds[layer].upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
     wanted = np.flatnonzero(wants_high | wants_low)
     inputs = windows[:, wanted]
@@ -324,7 +344,7 @@ def _maxima(
     several = np.flatnonzero((count > 0) & ~alone)
     made = [
         _maximum(
-            builder, z, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]), bool(zero[n]),
+            builder, z, layer, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]), bool(zero[n]),
             bool(wants_high[wanted[n]]), bool(wants_low[wanted[n]]),
         )
         for n in several
@@ -337,7 +357,7 @@ def _maxima(
 
 
 def _maximum(
-    builder: _Builder, z: _Expression, candidates: list[int], low: np.ndarray, high: np.ndarray,
+    builder: _Builder, z: _Expression, layer: int, candidates: list[int], low: np.ndarray, high: np.ndarray,
     floor: float, zero: bool, wants_high: bool, wants_low: bool,
 ) -> int:  # fmt: skip
     """One variable y for `max(z_j, 0 if zero)`, with the half of its encoding that the rows need."""
@@ -351,6 +371,7 @@ def _maximum(
             builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
     if wants_high:
         wins = builder.variables([0.0] * len(candidates), [1.0] * len(candidates), integer=True)
+        builder.choices.append(Choice(layer, np.array(candidates), zero, wins))
         builder.at_most(NOTHING, dict.fromkeys(wins, 1.0), 1.0)
         if not zero:
             builder.at_most(NOTHING, dict.fromkeys(wins, -1.0), -1.0)

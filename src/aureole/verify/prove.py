@@ -11,6 +11,7 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
+from aureole.verify.local import Local
 from aureole.verify.query import Hints, Known, Query
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Ranges, Screen, Stage
@@ -23,14 +24,17 @@ class Portfolio:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Milp)), None)
+        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Local | Milp)), None)
         if needy is not None and not any(isinstance(stage, Screen) for stage in self.stages[:needy]):
-            raise ValueError("Climb, Blocks and Milp read the bounds of Screen: put it before them")
+            raise ValueError("Climb, Blocks, Local and Milp read the bounds of Screen: put it before them")
 
 
 COMPLETE = Portfolio(
-    (Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Ranges(), Choose(), Split(), Blocks(), Milp())
-)
+    (
+        Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Ranges(), Choose(), Split(), Blocks(),
+        Local(), Milp(),
+    )
+)  # fmt: skip
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 

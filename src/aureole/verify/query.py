@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from jaxtyping import Float, Int
@@ -228,9 +229,14 @@ class Known:
         return replace(self, margin=margin, image=image)
 
     @property
+    def least(self) -> float:
+        """The least margin met; infinite when no image was looked at."""
+        return inf if self.margin is None else self.margin
+
+    @property
     def broken(self) -> bool:
         """Whether a replayed image fails the spec (a tie is a failure)."""
-        return self.margin is not None and self.margin <= 0
+        return self.least <= 0
 
 
 def with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
