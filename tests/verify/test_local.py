@@ -11,7 +11,7 @@ from brute_force import least_margin
 
 from aureole.core import Budget, Verdict, Why
 from aureole.verify import highs, local, prove
-from aureole.verify.encoding import Choice, Encoding
+from aureole.verify.encoding import Choice, Encoding, encode
 from aureole.verify.local import Local
 from aureole.verify.prove import Portfolio
 from aureole.verify.query import Known, Query
@@ -25,7 +25,7 @@ TO_THE_END = {"share": 1.0, "goal": -math.inf, "gain": 1e-6}
 def asked(found, seed: int = 0, seconds: float = 60.0) -> tuple[Query, Known]:
     """After `Screen`, with one image of the region looked at."""
     query = Query.ask(found.graph, found.region, found.spec, Budget.seconds(seconds), seed)
-    (image,) = points_in(query.region, 1, seeded(seed))
+    image = points_in(query.region, 2, seeded(seed))[1]
     return query, Screen()(query, Known().seen(query, image))
 
 
@@ -44,10 +44,10 @@ def test_with_all_maxima_free_it_finds_the_least_margin(n):
 
 
 @pytest.mark.parametrize("n", range(60))
-@pytest.mark.parametrize("free", [0, 4])
-def test_it_goes_down_inside_the_region(n, free):
-    query, known = asked(case(n), seconds=2.0)
-    found = Local(free=free, **{**TO_THE_END, "share": 0.1 if free else 1.0})(query, known)
+@pytest.mark.parametrize("tries", [0, 4])
+def test_it_goes_down_inside_the_region(n, tries):
+    query, known = asked(case(n), seconds=20.0)
+    found = Local(free=4, tries=tries, **TO_THE_END)(query, known)
     assert case(n).least - 1e-6 <= found.least <= known.least
     assert query.region.contains(found.image)
     assert float(query.spec.margin(query.original.replay(found.image))) == found.least
@@ -55,14 +55,16 @@ def test_it_goes_down_inside_the_region(n, free):
 
 def test_linear_programs_alone_go_far():
     """From one image at random: nearly all cases get lower, and most come near the least margin of their rows."""
-    lower = near = 0
-    for found in cases():
-        query, known = asked(found)
-        least, after = least_of_lowest(query, known), Local(free=0, **TO_THE_END)(query, known)
-        lower += after.least < known.least - 1e-6
-        near += after.least - least <= 0.2 * (known.least - least) + 1e-6
-    assert lower >= 0.8 * len(cases())
-    assert near >= 0.6 * len(cases())
+    begun = lower = near = 0
+    for n, found in enumerate(cases()):
+        query, known = asked(found, seed=n)
+        least, after = least_of_lowest(query, known), Local(tries=0, **TO_THE_END)(query, known)
+        begun += known.least > least + 1e-3
+        lower += after.least < known.least - 1e-3
+        near += known.least > least + 1e-3 and after.least - least <= 0.2 * (known.least - least)
+    assert begun >= 20
+    assert lower >= 0.8 * begun
+    assert near >= 0.6 * begun
 
 
 def test_small_programs_go_further():
@@ -70,7 +72,7 @@ def test_small_programs_go_further():
     further = stuck = 0
     for found in cases():
         query, known = asked(found)
-        known = Local(free=0, **TO_THE_END)(query, known)
+        known = Local(tries=0, **TO_THE_END)(query, known)
         least = least_of_lowest(query, known)
         if known.least > least + 1e-3:
             stuck += 1
@@ -94,26 +96,28 @@ def test_what_it_finds_is_a_verdict():
     assert broken >= 0.7 * failing
 
 
+def closer_and_closer(query: Query, known: Known, count: int) -> tuple[Encoding, np.ndarray]:
+    """Maxima of three candidates each, and how far ahead their winners are: the first least."""
+    choices = tuple(Choice(0, np.arange(3), False, range(3 * n, 3 * n + 3)) for n in range(count))
+    encoding = encode(query.graph, query.region, query.rows, 1, known.bounds, 0.0)
+    return replace(encoding, choices=choices), np.logspace(-6, 3, count)
+
+
 def test_a_seed_gives_the_same_search():
     query, known = asked(case(3))
-    chosen = [Local()._kept(replace(query, generator=seeded(1)), *_fake(40), turn) for turn in (1, 2, 1)]
+    maxima = closer_and_closer(query, known, 40)
+    chosen = [Local(free=30)._kept(replace(query, generator=seeded(1)), *maxima, turn) for turn in (1, 2, 1)]
     assert np.array_equal(chosen[0], chosen[2])
     assert not np.array_equal(chosen[0], chosen[1])
 
 
-def _fake(count: int) -> tuple[Encoding, np.ndarray]:
-    """Maxima of three candidates each, the first least ahead."""
-    choices = tuple(Choice(0, np.arange(3), False, range(3 * n, 3 * n + 3)) for n in range(count))
-    return Encoding(None, None, choices), np.logspace(-6, 3, count)  # type: ignore[arg-type]
-
-
 def test_so_many_binaries_are_freed_and_the_closest_first():
-    query, _ = asked(case(0))
-    encoding, ahead = _fake(100)
-    kept = Local(free=31)._kept(query, encoding, ahead, 1)
+    query, known = asked(case(0))
+    maxima = closer_and_closer(query, known, 100)
+    kept = Local(free=31)._kept(query, *maxima, 1)
     assert (~kept).sum() == 10
     assert (~kept)[:15].sum() >= 9
-    anywhere = Local(free=31)._kept(query, encoding, ahead, 2)
+    anywhere = Local(free=31)._kept(query, *maxima, 2)
     assert (~anywhere).sum() == 10
     assert (~anywhere)[:15].sum() < 9
 

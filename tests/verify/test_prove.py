@@ -9,6 +9,7 @@ from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify import stages as stages_module
 from aureole.verify.blocks import Blocks
+from aureole.verify.local import Local
 from aureole.verify.solver import Outcome, Status
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Milp, Ranges, Screen
@@ -321,7 +322,7 @@ def test_the_scale_of_the_scores_changes_no_verdict(name, factor):
 
 
 def test_incomplete_is_complete_without_its_searches():
-    searches = Ranges | Split | Blocks | Milp
+    searches = Ranges | Split | Blocks | Local | Milp
     assert tuple(stage for stage in COMPLETE.stages if not isinstance(stage, searches)) == INCOMPLETE.stages
     assert isinstance(COMPLETE.stages[-1], Milp)
 

@@ -205,14 +205,16 @@ class Cover:
                 known = self._recalled(known, radii[push], self._how.kept if stuck else self._how.tried)
             rows = self._rows(known, radii[push], [cells[n].stalled > 0 for n in push])
             pushed = self._pushed(known, radii[push], rows)
-            told = self._judge(torch.cat([known, pushed]), torch.cat([radii[push], radii[push]]))
-            for n, *both in zip(push, zip(told, known), zip(told[len(push) :], pushed, strict=True), strict=False):
-                better, changes = min(both, key=lambda one: one[0].highest)
+            both = torch.stack([known, pushed], 1)  # a known change may be better before it is pushed
+            told = self._judge(both.flatten(0, 1), radii[push].repeat_interleave(2, 0))
+            for i, n in enumerate(push):
+                way = min((0, 1), key=lambda way: told[2 * i + way].highest)
+                better = told[2 * i + way]
                 gain = max(judged[n].highest - better.highest, judged[n].corner - better.corner)
                 stalled = 0 if gain > LITTLE else cells[n].stalled + 1
                 found[n] = replace(cells[n], since=0, stalled=stalled)
                 if gain > 0:
-                    found[n], judged[n] = replace(found[n], changes=changes), better
+                    found[n], judged[n] = replace(found[n], changes=both[i, way]), better
         # no radii of such directions and this size are asked about
         done = (radii.amin(1) > self._problem.caps).any(1)
         failing = [n for n, told in enumerate(judged) if told.highest <= -self._slack and not done[n]]

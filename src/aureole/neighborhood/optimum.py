@@ -122,9 +122,9 @@ class Optimum(Method):
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
     def _cover(self, prover: Prover, known: float, cover: Cover) -> None:
-        """Facets of the size that would close the gap, over all directions; where these are stuck the prover decides."""
+        """Facets of the size that would close the gap, over all directions; proofs where these are hardest to find."""
         problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
-        hard: list[tuple[float, Stuck]] = []  # where it was stuck since the last proofs, and the margin of what was found
+        hard: list[tuple[float, Stuck]] = []  # since the last proofs: the margin found where it was stuck
 
         def learn(stuck: Stuck) -> bool:
             margin, image = lowered(
@@ -169,7 +169,9 @@ class Optimum(Method):
 
         answer = asked((1 + 1e-9) * size)
         proved, refused = prover.size, size
-        while answer.verdict is Verdict.UNKNOWN and refused - proved > self.gap / 2 * size and not prover.budget.expired:
+        while answer.verdict is Verdict.UNKNOWN and not prover.budget.expired:
+            if refused - proved <= self.gap / 2 * size:
+                break
             middle = (proved + refused) / 2
             robust = asked(middle).verdict is Verdict.ROBUST
             proved, refused = (middle, refused) if robust else (proved, middle)

@@ -27,7 +27,8 @@ from aureole.verify.stages import Stage
 class Local(Stage):
     """Lower the margin of the worst image met, through the rows that are lowest there.
 
-    free:    binaries of each small MILP; with 0 there is none, and the search ends with the linear programs
+    free:    binaries of each small MILP
+    tries:   so many of them in a row that gain nothing end the search; with 0 it ends with the linear programs
     seconds: for one program, at most
     share:   of the time that is left, for all of them
     goal:    the margin (score units) at which the search ends
@@ -35,6 +36,7 @@ class Local(Stage):
     """
 
     free: int = 60
+    tries: int = 30
     seconds: float = 3.0
     share: float = 0.3
     goal: float = 0.0
@@ -48,15 +50,20 @@ class Local(Stage):
         values = query.graph(known.image[None])[0] @ query.rows.T
         lowest = values.argsort()[: query.spec.order]
         encoding = encode(query.graph, query.region, query.rows[lowest], len(lowest), known.bounds, 0.0)
-        stuck = False
+        failed: int | None = None  # small MILPs in a row; None as long as linear programs gain something
         for turn in count():
             ended = known.least <= self.goal or query.budget.expired or known.open_because is Why.INTERRUPTED
-            if ended or (stuck and self.free == 0):
-                return known
+            if ended or (failed is not None and failed >= self.tries):
+                break
             won, ahead = _winners(query, encoding, known.image)
-            kept = self._kept(query, encoding, ahead, turn) if stuck else np.ones(len(won), dtype=bool)
+            kept = np.ones(len(won), dtype=bool) if failed is None else self._kept(query, encoding, ahead, turn)
             better = self._solved(query, known, encoding, won, kept)
-            stuck, known = stuck or better is known, better
+            if better is known:
+                failed = 0 if failed is None else failed + 1
+            elif failed is not None:
+                failed = 0
+            known = better
+        return known
 
     def _kept(
         self, query: Query, encoding: Encoding, ahead: Float[np.ndarray, "choices"], turn: int

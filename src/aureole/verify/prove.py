@@ -24,8 +24,8 @@ class Portfolio:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        needy = next((i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Local | Milp)), None)
-        if needy is not None and not any(isinstance(stage, Screen) for stage in self.stages[:needy]):
+        needy = [i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Local | Milp)]
+        if needy and not any(isinstance(stage, Screen) for stage in self.stages[: needy[0]]):
             raise ValueError("Climb, Blocks, Local and Milp read the bounds of Screen: put it before them")
 
 
