@@ -1,4 +1,4 @@
-"""Images that fail, by attack: in many ringed neighborhoods at once, and just beyond given radii in single rings."""
+"""Images that fail: in many ringed neighborhoods at once, just beyond given radii in single rings, or as deep as can be."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, sqrt
