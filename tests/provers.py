@@ -5,6 +5,7 @@ from aureole.core import Answer, Graph, Region, Spec, Verdict
 from aureole.verify import COMPLETE, INCOMPLETE, MILP, Portfolio
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
+from aureole.verify.local import Local
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Screen
 
@@ -15,6 +16,7 @@ PORTFOLIOS: dict[str, Portfolio] = {
     "no attack": Portfolio((Screen(), Climb(Ascent(steps=4)), Milp())),  # the MILP itself must find what fails
     "blocks": Portfolio((Screen(), Climb(Ascent(steps=2)), Blocks())),
     "choices": Portfolio((Screen(), Break(), Choose())),
+    "local": Portfolio((Screen(), Local(tries=2))),
     "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
 }
 HURRIED = Portfolio((Screen(), Milp(most_seconds=2e-3)))

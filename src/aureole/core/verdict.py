@@ -20,10 +20,11 @@ class Verdict(StrEnum):
 class Why(StrEnum):
     """What decided the verdict, or why nothing did."""
 
-    ATTACK = "attack"  # gradient steps or local search found the witness
+    ATTACK = "attack"  # a gradient attack found the witness
     BOUNDS = "bounds"  # linear bounds proved the spec
     SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
     BLOCKS = "blocks"  # branch and bound proved the spec, or found the witness
+    LOCAL = "local"  # local search by small programs found the witness
     MILP = "milp"  # the solver proved infeasibility, or found the witness
     DEADLINE = "deadline"  # the time ran out
     INTERRUPTED = "interrupted"  # Ctrl-C

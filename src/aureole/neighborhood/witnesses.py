@@ -1,4 +1,4 @@
-"""Images that fail: in many ringed neighborhoods at once, just beyond given radii in single rings, or as deep as can be."""
+"""Images that fail: in many ringed neighborhoods at once, just beyond given radii in single rings, or clearly."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, sqrt

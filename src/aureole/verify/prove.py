@@ -38,7 +38,9 @@ COMPLETE = Portfolio(
 """Cheap looks first, then the expensive ones; given time, decides every query
 whose margin is clear of zero by more than the slack."""
 
-WITNESS_BY: Mapping[type[Stage], Why] = {Split: Why.SPLIT, Blocks: Why.BLOCKS, Milp: Why.MILP}
+WITNESS_BY: Mapping[type[Stage], Why] = {
+    Split: Why.SPLIT, Blocks: Why.BLOCKS, Local: Why.LOCAL, Milp: Why.MILP,
+}  # fmt: skip
 """What a witness is put down to, where it is not an attack."""
 
 INCOMPLETE = Portfolio(tuple(stage for stage in COMPLETE.stages if isinstance(stage, Screen | Break | Climb | Choose)))

@@ -276,7 +276,7 @@ def prove_all(
 
 
 EFFORT = (
-    Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.BLOCKS, Why.MILP,
+    Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.BLOCKS, Why.LOCAL, Why.MILP,
     Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE, Why.INTERRUPTED,
 )  # fmt: skip
 """Reasons, the one that says most about a conjunction last."""
