@@ -45,3 +45,18 @@ def test_ctrl_c_ends_the_search_over_radii(linear_problem, monkeypatch):
     monkeypatch.setattr(highs, "solve", lambda *arguments: Outcome(Status.INTERRUPTED, None, np.inf))
     with pytest.raises(KeyboardInterrupt):
         lowered(linear_problem(), PRICES / 10, linear_problem().image, HARDLY, seeded(0))
+
+
+def test_ctrl_c_is_not_lost_where_another_start_follows(linear_problem, monkeypatch):
+    """Only the first program is interrupted; the search from the next image must not go on as if nothing had been."""
+    solve, calls = highs.solve, []
+
+    def struck(*arguments):
+        calls.append(1)
+        return Outcome(Status.INTERRUPTED, None, np.inf) if len(calls) == 1 else solve(*arguments)
+
+    monkeypatch.setattr(highs, "solve", struck)
+    problem, radii = linear_problem(), torch.tensor([0.6, 0.2, 0.1], dtype=F64)
+    with pytest.raises(KeyboardInterrupt):
+        lowered(problem, radii, problem.image + 0.7 * problem.rings.spread(radii), HARDLY, seeded(0))
+    assert len(calls) == 1

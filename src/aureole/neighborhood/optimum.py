@@ -39,7 +39,7 @@ class Optimum(Method):
 
     first:   the method that finds the radii to begin with, in `share` of the time
     closing: share of the time left then, for proofs and witnesses in turns; after that each ring is grown
-    corners: share of that time, for single rings alone
+    corners: share of that time, for single rings alone, where there is no cover
     facets:  share of what is left of it, for a cover (`cover.py`) where there is one
     descent: share of that, before proofs are tried where it was hardest to find an image that fails
     hunt:    how witnesses are searched for between two proofs
@@ -147,8 +147,9 @@ class Optimum(Method):
             if prover.size >= wanted or prover.budget.expired:
                 return
             news, size = False, prover.size
-            while hard and not news and not prover.budget.expired:
-                _, stuck = hard.pop(max(range(len(hard)), key=lambda n: hard[n][0]))
+            for _, stuck in sorted(hard, key=lambda each: -each[0]):
+                if news or prover.budget.expired:
+                    break
                 answer = self._along(prover, problem.within(stuck.radii), wanted)
                 news = prover.size > size
                 if answer.witness is not None:
@@ -168,10 +169,8 @@ class Optimum(Method):
             return prover.check(problem.within(floors + (size - problem.size(floors)) * each))
 
         answer = asked((1 + 1e-9) * size)
-        proved, refused = prover.size, size
-        while answer.verdict is Verdict.UNKNOWN and not prover.budget.expired:
-            if refused - proved <= self.gap / 2 * size:
-                break
+        proved, refused, near = prover.size, size, self.gap / 2 * size
+        while answer.verdict is Verdict.UNKNOWN and refused - proved > near and not prover.budget.expired:
             middle = (proved + refused) / 2
             robust = asked(middle).verdict is Verdict.ROBUST
             proved, refused = (middle, refused) if robust else (proved, middle)

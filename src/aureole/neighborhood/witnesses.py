@@ -1,6 +1,7 @@
 """Images that fail: in many ringed neighborhoods at once, just beyond given radii in single rings, or clearly."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import inf, sqrt
 
 import torch
@@ -89,27 +90,29 @@ def lowered(
     It begins at the image given or at what an attack finds, whichever is nearer to failing, then at the others.
     """
     region, budget = problem.region(radii), budget.at_most(AWHILE)
-
-    def margin(image: Tensor) -> float:
-        return float(problem.margin(problem.graph.replay(image)))
-
     attacks = attacked(problem, region, attack, generator, budget, device)
-    best: tuple[float, Query, Known] | None = None
-    for begun in sorted([start, *(images[0] for images in attacks)], key=margin):
-        scores = problem.graph.replay(begun)
-        spec = min(problem.specs, key=lambda spec: float(spec.margin(scores)))
-        query = Query.ask(problem.graph, region, spec, budget, 0)
-        known = DOWN(query, Screen()(query, Known().seen(query, begun)))
-        if best is None or known.least < best[0]:
-            best = known.least, query, known
-        if known.least <= -CLEARLY:
+    starts = [(problem.graph.replay(image), image) for image in (start, *(images[0] for images in attacks))]
+
+    @cache
+    def screened(n: int) -> tuple[Query, Known]:
+        query = Query.ask(problem.graph, region, problem.specs[n], budget, 0)
+        return query, Screen()(query, Known())
+
+    def searched(stage: Local, query: Query, known: Known) -> Known:
+        known = stage(query, known)
+        if known.open_because is Why.INTERRUPTED:  # stages return what they know; the search over radii ends here
+            raise KeyboardInterrupt
+        return known
+
+    found: list[tuple[Query, Known]] = []
+    for scores, image in sorted(starts, key=lambda each: float(problem.margin(each[0]))):
+        query, known = screened(int(torch.stack([spec.margin(scores) for spec in problem.specs]).argmin()))
+        found.append((query, searched(DOWN, query, known.seen(query, image))))
+        if found[-1][1].least <= -CLEARLY:
             break
-    assert best is not None
-    lowest, query, known = best
-    if lowest > -CLEARLY:
-        known = AROUND(query, known)
-    if known.open_because is Why.INTERRUPTED:  # stages return what they know; the search over radii ends here
-        raise KeyboardInterrupt
+    query, known = min(found, key=lambda each: each[1].least)
+    if known.least > -CLEARLY:
+        known = searched(AROUND, query, known)
     assert known.image is not None
     return known.least, known.image
 

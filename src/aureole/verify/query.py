@@ -224,7 +224,7 @@ class Known:
     def judged(self, query: Query, image: Float[Tensor, "*shape"], scores: Float[Tensor, "classes"]) -> "Known":
         """Keep what `query.replayed`, or that of another question about the region, gave, if it is the worst."""
         margin = float(query.spec.margin(scores))
-        if self.margin is not None and self.margin <= margin:
+        if self.least <= margin:
             return self
         return replace(self, margin=margin, image=image)
 
