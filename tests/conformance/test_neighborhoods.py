@@ -156,7 +156,7 @@ def test_witnesses_fail_just_outside(name, n):
 
 
 @every_problem
-@pytest.mark.parametrize("name", ["bisection", "certificate"])
+@pytest.mark.parametrize("name", ["bisection", "certificate", "maximal"])
 def test_the_answer_is_maximal(name, n):
     """The prover decides every query here, so no ring may stay open."""
     p, found = problem(n), answer(name, n)

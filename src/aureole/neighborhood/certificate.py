@@ -12,19 +12,17 @@ from aureole.bounds import Ascent
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.ascent import Climbed, JointAscent, climb
 from aureole.neighborhood.corners import Corners
-from aureole.neighborhood.gap import bounded
+from aureole.neighborhood.gap import concluded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
+from aureole.neighborhood.uniform import ROUGH, certified_ball
 from aureole.neighborhood.witnesses import GOING_ON
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
 from aureole.verify.blocks import Blocks
-from aureole.verify.stages import Break, Climb, Ranges, Screen
-
-ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
-"""For the climb's start, which only has to be certified: a hundredth of the time that `INCOMPLETE` may take."""
+from aureole.verify.stages import Climb, Ranges, Screen
 
 AT_ONCE = Portfolio((Screen(), Climb(Ascent(steps=0))))
 """The bounds that hints give, and no more: what the climb meets on its way."""
@@ -103,7 +101,7 @@ class Certificate(Method):
         climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
         prover.budget = growing
         climbed = self.begun or climb(
-            problem, self._uniform(prover), self.ascent, climbing,
+            problem, certified_ball(prover), self.ascent, climbing,
             lambda radii, hints: self._offered(prover, radii, hints), device=prover.device,
         )  # fmt: skip
         tip, small = Tip(climbed, self._carried(prover, climbed)), None
@@ -115,14 +113,7 @@ class Certificate(Method):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
         prover.look(self.attack)
-        prover.bracket(*self.nearer)
-        found = prover.finish(look=True, prices=climbed.prices)
-        if self.share[-1] == 1:
-            return found
-        bounding = whole.at_most((1 / self.share[-1] - 1) * whole.spent)  # a budget without end is not for this
-        return replace(
-            bounded(found, problem, prover.witnesses, bounding, prover.seed, device=prover.device), seconds=whole.spent
-        )
+        return concluded(prover, self.nearer, climbed.prices, self.share[-1])
 
     @staticmethod
     def _order(problem: Problem, climbed: Climbed) -> list[int]:
@@ -190,19 +181,6 @@ class Certificate(Method):
     def _searched(self, prover: Prover, radii: Float[Tensor, "rings"], hints: Hints | None = None) -> Answer:
         with prover.in_share(query=self.brief):
             return prover.check(prover.problem.within(radii), SEARCHING, hints)
-
-    def _uniform(self, prover: Prover) -> Float[Tensor, "rings"]:
-        """The largest single radius that attack and plain bounds settle, to a few percent."""
-        problem = prover.problem
-        ones = torch.ones(len(problem.rings), dtype=torch.float64)
-        proved, refused = 0.0, float(problem.caps.max())
-        while refused - proved > 0.05 * refused and refused > 1e-6 and not prover.budget.expired:
-            radius = refused / 8 if proved == 0 else (proved + refused) / 2
-            if prover.check(problem.within(radius * ones), ROUGH).verdict is Verdict.ROBUST:
-                proved = radius
-            else:
-                refused = radius
-        return problem.within(proved * ones)
 
 
 def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:

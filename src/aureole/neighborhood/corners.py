@@ -13,9 +13,9 @@ from torch import Tensor
 
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
-from aureole.core import Budget, Region
+from aureole.core import Budget
 from aureole.neighborhood.problem import Problem
-from aureole.neighborhood.witnesses import attacked
+from aureole.neighborhood.witnesses import weakest
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Corners:
         while left and refused < self.patience and not budget.expired:
             tried = radii.repeat(len(left), 1)
             tried[range(len(left)), left] = problem.caps[left]
-            margins = self._margins(problem, tried, budget, seed, device)
+            margins = weakest(problem, list(tried), self.attack, seed, budget, device)
             gains = problem.weights[left] * (problem.caps - radii)[left]
             worth = torch.where(margins > 0, gains / (margin - margins).clamp(min=1e-6), -torch.inf)
             best = int(worth.argmax())
@@ -57,17 +57,3 @@ class Corners:
                 refused += 1
             left = [d for n, d in enumerate(left) if n != best and margins[n] > 0]
         return radii
-
-    def _margins(
-        self,
-        problem: Problem,
-        radii: Float[Tensor, "tried rings"],
-        budget: Budget,
-        seed: int,
-        device: torch.device | str,
-    ) -> Float[Tensor, "tried"]:
-        """The smallest margin that the attack finds in each neighborhood."""
-        regions = Region.stack([problem.region(r) for r in radii])
-        worst = attacked(problem, regions, self.attack, torch.Generator().manual_seed(seed), budget, device)
-        margins = [spec.margin(problem.graph(images)) for spec, images in zip(problem.specs, worst, strict=True)]
-        return torch.stack(margins).amin(0)

@@ -7,14 +7,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aureole.attacks.base import Attack
 from aureole.core import Budget
 from aureole.neighborhood.cover import Cover, Stuck, descend
 from aureole.neighborhood.hunt import Hunt, attack_down
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
+from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left
 from aureole.neighborhood.witnesses import lowered
+
+
+def concluded(
+    prover: Prover,
+    nearer: tuple[Attack, int],
+    prices: Float[Tensor, "rings"],
+    used: float,
+) -> Neighborhood:
+    """The result of a search, with a limit for every ring where one is found, and an upper bound.
+
+    nearer: the attack that moves witnesses of single rings nearer, and how often
+    used:   share of the time that search and limits had; with 1 there is no upper bound, which takes the rest
+    """
+    prover.bracket(*nearer)
+    found, spent = prover.finish(look=True, prices=prices), prover.budget.spent
+    if used == 1:
+        return found
+    bounding = prover.budget.at_most((1 / used - 1) * spent)  # a budget without end is not for this
+    found = bounded(found, prover.problem, prover.witnesses, bounding, prover.seed, device=prover.device)
+    return replace(found, seconds=prover.budget.spent)
 
 
 def bounded(

@@ -9,6 +9,7 @@ from aureole.core import Budget, InputError, Verdict
 from aureole.core.device import usable
 from aureole.neighborhood.bisection import Bisection
 from aureole.neighborhood.certificate import Certificate
+from aureole.neighborhood.maximal import Maximal
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.optimum import Optimum
 from aureole.neighborhood.oracle import Oracle
@@ -19,6 +20,7 @@ from aureole.neighborhood.uniform import Uniform
 
 METHODS: Mapping[str, Method] = {
     "certificate": Certificate(),
+    "maximal": Maximal(),
     "optimum": Optimum(),
     "uniform": Uniform(),
     "bisection": Bisection(),

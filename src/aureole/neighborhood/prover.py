@@ -165,6 +165,10 @@ class Prover:
             )
             self.remember(found.values())
 
+    def open_rings(self) -> tuple[int, ...]:
+        """The rings that are not at their caps and that no image known so far stops within a step of delta."""
+        return self._open(self.stops())
+
     def stops(self) -> dict[int, tuple[float, Tensor]]:
         """For rings where one is known: a radius at which, the others as they are, an image fails, and that image."""
         found: dict[int, tuple[float, Tensor]] = {}

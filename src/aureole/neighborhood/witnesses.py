@@ -11,6 +11,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget, Region, Why
+from aureole.neighborhood.facing import Facing, pushed
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import ways_out
 from aureole.verify.local import Local
@@ -29,6 +30,15 @@ AROUND = Local(goal=-CLEARLY, share=0.5)
 
 AWHILE = 6.0
 """Seconds at most for both."""
+
+SETTLING = Local(tries=0, goal=-inf, gain=1e-5, share=1.0)
+"""To the end of the linear programs: where margins are this small, every bit counts."""
+
+BRIEFLY = 1.0
+"""Seconds at most for one ring's linear programs."""
+
+PROMISED = 0.8
+"""Share of the margin that a ring's price must promise over delta before linear programs are worth their time."""
 
 NEAR = 0.02
 """A ring's limit is known well enough when it lies between two radii that differ by this share of the larger."""
@@ -76,6 +86,21 @@ def failing(
     return found
 
 
+def weakest(
+    problem: Problem,
+    asked: Sequence[Float[Tensor, "rings"]],
+    attack: Attack,
+    seed: int,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "asked"]:
+    """The smallest margin that the attack finds in each neighborhood."""
+    regions = Region.stack([problem.region(radii) for radii in asked])
+    worst = attacked(problem, regions, attack, torch.Generator().manual_seed(seed), budget, device)
+    margins = [spec.margin(problem.graph(images)) for spec, images in zip(problem.specs, worst, strict=True)]
+    return torch.stack(margins).amin(0)
+
+
 def lowered(
     problem: Problem,
     radii: Float[Tensor, "rings"],
@@ -95,26 +120,81 @@ def lowered(
 
     @cache
     def screened(n: int) -> tuple[Query, Known]:
-        query = Query.ask(problem.graph, region, problem.specs[n], budget, 0)
-        return query, Screen()(query, Known())
-
-    def searched(stage: Local, query: Query, known: Known) -> Known:
-        known = stage(query, known)
-        if known.open_because is Why.INTERRUPTED:  # stages return what they know; the search over radii ends here
-            raise KeyboardInterrupt
-        return known
+        return _screened(problem, region, n, budget)
 
     found: list[tuple[Query, Known]] = []
     for scores, image in sorted(starts, key=lambda each: float(problem.margin(each[0]))):
-        query, known = screened(int(torch.stack([spec.margin(scores) for spec in problem.specs]).argmin()))
-        found.append((query, searched(DOWN, query, known.seen(query, image))))
+        query, known = screened(_lowest(problem, scores))
+        found.append((query, _searched(DOWN, query, known.seen(query, image))))
         if found[-1][1].least <= -CLEARLY:
             break
     query, known = min(found, key=lambda each: each[1].least)
     if known.least > -CLEARLY:
-        known = searched(AROUND, query, known)
+        known = _searched(AROUND, query, known)
     assert known.image is not None
     return known.least, known.image
+
+
+def settled(
+    problem: Problem,
+    radii: Float[Tensor, "rings"],
+    start: Float[Tensor, "channels height width"],
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+) -> tuple[float, Tensor]:
+    """Where linear programs from one image end in N(radii), and the margin there: a witness where it is not positive.
+
+    start: clipped into N(radii) first
+    """
+    region = problem.region(radii)
+    start = region.nearest(start.to(torch.float64), problem.graph.precision)[0]
+    query, known = _screened(problem, region, _lowest(problem, problem.graph.replay(start)), budget)
+    known = _searched(SETTLING, query, known.seen(query, start))
+    assert known.image is not None
+    return known.least, known.image
+
+
+def stopping(
+    problem: Problem,
+    radii: Float[Tensor, "rings"],
+    rings: Sequence[int],
+    faced: Facing,
+    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+) -> list[Tensor]:
+    """Images that fail once one of the rings has grown by delta, made from the image nearest to failing.
+
+    Ring by ring its pixels move down the slope; where that is not enough and the ring's price promises more, linear
+    programs go on from there.
+    """
+    if not rings:
+        return []
+    asked = [with_ring(radii, d, min(float(radii[d]) + problem.delta, float(problem.caps[d]))) for d in rings]
+    found = []
+    for d, grown, image in zip(rings, asked, pushed(problem, asked, rings, faced.images[0]), strict=True):
+        witness = replayed(problem, problem.region(grown), image)
+        promised = float(faced.prices[0, d]) * problem.delta >= PROMISED * faced.margin
+        if witness is None and promised and not budget.expired:
+            margin, lower = settled(problem, grown, image, budget.at_most(BRIEFLY))
+            witness = lower if margin <= 0 else None
+        if witness is not None:
+            found.append(witness)
+    return found
+
+
+def _screened(problem: Problem, region: Region, n: int, budget: Budget) -> tuple[Query, Known]:
+    query = Query.ask(problem.graph, region, problem.specs[n], budget, 0)
+    return query, Screen()(query, Known())
+
+
+def _lowest(problem: Problem, scores: Float[Tensor, "classes"]) -> int:
+    """The spec that is nearest to failing."""
+    return int(torch.stack([spec.margin(scores) for spec in problem.specs]).argmin())
+
+
+def _searched(stage: Local, query: Query, known: Known) -> Known:
+    known = stage(query, known)
+    if known.open_because is Why.INTERRUPTED:  # stages return what they know; the search over radii ends here
+        raise KeyboardInterrupt
+    return known
 
 
 def replayed(problem: Problem, region: Region, image: Tensor) -> Tensor | None:
