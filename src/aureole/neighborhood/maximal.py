@@ -15,7 +15,7 @@ from aureole.neighborhood.method import Method
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.uniform import ROUGH, certified_ball
-from aureole.neighborhood.witnesses import GOING_ON, lowered, settled, stopping, weakest, with_ring
+from aureole.neighborhood.witnesses import BRIEFLY, GOING_ON, lowered, settled, stopping, weakest, with_ring
 from aureole.verify import COMPLETE, Portfolio
 from aureole.verify.local import Local
 from aureole.verify.stages import Break, Screen
@@ -43,6 +43,7 @@ class Maximal(Method):
     slack:   a step that promises less than this share is not worth a query
     reach:   times its radius, and at least so much in all, that a ring may grow in one step; prices say little there
     brief:   share of a query's time, while all rings grow
+    tiny:    steps shorter than this part of delta are not taken
     most:    so many images are kept
     steep:   so many rings, those with the steepest prices, are tried for what is left
     attack:  tells what caps cost
@@ -56,6 +57,7 @@ class Maximal(Method):
     slack: float = 0.1
     reach: tuple[float, float] = (3.0, 0.03)
     brief: float = 0.5
+    tiny: float = 1e-4
     most: int = 12
     steep: int = 2
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=12, restarts=4))
@@ -70,7 +72,7 @@ class Maximal(Method):
             if bool(prover.radii.any()):
                 self._freed(prover)
                 known = self._begun(prover)
-                for phase in (self._together, self._steepest, self._alone):
+                for phase in (self._together, self._steepest, self._together, self._alone):
                     known = phase(prover, known)
         prover.look(self.begun)
         return concluded(prover, self.nearer, self._faced(prover, known).prices[0], self.used)
@@ -117,6 +119,8 @@ class Maximal(Method):
             room = (problem.caps - prover.radii)[rings]
             reach = (self.reach[0] * prover.radii[rings]).clamp(min=self.reach[1])
             step[rings] = torch.where(affordable >= room, room, torch.minimum(affordable, reach))
+            if float(step.max()) < self.tiny * problem.delta:
+                break
             with prover.in_share(query=self.brief):
                 answer = prover.check(problem.within(prover.radii + step), EXACT)
             proved = answer.verdict is Verdict.ROBUST
@@ -132,18 +136,18 @@ class Maximal(Method):
         while turn < self.steep and not prover.budget.expired:
             faced = self._faced(prover, known)
             worth = problem.delta * faced.prices[0, self._open(prover, faced)]
-            worth = worth[worth > self.slack * faced.margin]
+            # less margin stops none of the others: far cheaper ones, and those whose prices do not keep their word
+            worth = worth[(worth > self.slack * faced.margin) & (worth < 2 * faced.margin)]
             if not len(worth):
                 break
             prices = torch.where(prover.radii < problem.caps, faced.prices[0], 0.0)
             ring = int(prices.argsort(descending=True)[turn])
-            if prices[ring] == 0:
-                break
             spare = max(faced.margin - 0.7 * float(worth.median()), self.slack * faced.margin)
-            grown = float(prover.radii[ring]) + min(
-                share * spare / float(prices[ring]), float(faced.affordable(self.share[1])[ring])
-            )
-            answer = prover.check(problem.within(with_ring(prover.radii, ring, grown)), EXACT)
+            step = min(share * spare / max(float(prices[ring]), 1e-12), float(faced.affordable(self.share[1])[ring]))
+            if step < self.tiny * problem.delta:
+                break
+            grown = with_ring(prover.radii, ring, float(prover.radii[ring]) + step)
+            answer = prover.check(problem.within(grown), EXACT)
             if answer.verdict is Verdict.ROBUST:
                 turn, share = 0, 1.0
             elif share == 1.0:
@@ -154,7 +158,10 @@ class Maximal(Method):
         return known
 
     def _alone(self, prover: Prover, known: list[Tensor]) -> list[Tensor]:
-        """The open rings one by one, the cheapest first, until a step of delta is refused."""
+        """The open rings one by one, the cheapest first, by ever shorter steps until one of delta is refused.
+
+        Steps that are too long cost little: an image is soon found. Proofs take longest.
+        """
         problem, given_up = prover.problem, set[int]()
         while not prover.budget.expired:
             faced = self._faced(prover, known)
@@ -162,19 +169,18 @@ class Maximal(Method):
             if not rings:
                 break
             ring = min(rings, key=lambda d: float(faced.prices[0, d]))
-            step, longer = max(float(faced.affordable(self.share[0])[ring]), problem.delta), True
+            step = float(problem.caps[ring] - prover.radii[ring])
             while not prover.budget.expired and ring in prover.open_rings():
                 grown = min(float(prover.radii[ring]) + step, float(problem.caps[ring]))
                 answer = prover.check(with_ring(prover.radii, ring, grown), EXACT)
                 known = self._learned(prover, faced, answer)
                 faced = self._faced(prover, known)
                 if answer.verdict is Verdict.ROBUST:
-                    step = 2 * step if longer else step
                     self._open(prover, faced)
                 elif step < problem.delta:
                     break
                 else:
-                    longer, step = False, self._shorter(problem.delta, grown - float(prover.radii[ring]), answer)
+                    step = self._shorter(problem.delta, step, answer)
             given_up.add(ring)
         return known
 
@@ -189,5 +195,6 @@ class Maximal(Method):
         """The images known, with those that an answer leads to inside the best proved radii."""
         met = [image for image in (answer.witness, answer.weakest) if image is not None][:1]
         starts = met if answer.verdict is not Verdict.ROBUST else [faced.images[0], *met]
-        lower = [settled(prover.problem, prover.radii, start, prover.budget)[1] for start in starts]
+        brief = prover.budget.at_most(BRIEFLY)
+        lower = [settled(prover.problem, prover.radii, start, brief)[1] for start in starts]
         return [*lower, *met, *faced.known]
