@@ -26,7 +26,7 @@ def main(
                 "network": case.network, "image": case.author.scene.name, "verdict": found.verdict,
                 "size": round(found.size, 5), "largest": round(float(found.radii.max()), 5),
                 "smallest": round(float(found.radii.min()), 5), "proof": found.proof, "maximal": found.maximal,
-                "open": found.open_rings and len(found.open_rings),
+                "open": None if found.open_rings is None else len(found.open_rings),
                 "seconds": round(found.seconds, 2), "calls": dict(found.calls),
                 "timeline": [[round(t, 2), round(s, 4)] for t, s in found.timeline],
                 "radii": [round(r, 5) for r in found.radii.tolist()],
