@@ -5,7 +5,7 @@ import torch
 
 from aureole.core import AboveThreshold
 from aureole.neighborhood.facing import facing, pushed
-from aureole.neighborhood.witnesses import settled, stopping
+from aureole.neighborhood.witnesses import settled, stopping, with_ring
 from nets_zoo import F64
 
 PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
@@ -37,8 +37,8 @@ def test_an_image_outside_is_clipped(linear_problem):
 
 
 def test_a_pixel_at_the_end_of_its_range_costs_nothing(linear_problem):
-    """Ring 0 of the image is white already; growing it leaves the image where it is."""
-    problem = linear_problem(spec=AboveThreshold(1, -1.0))  # score_1 falls with row 0, and pixels are black
+    """The margin falls where pixels get darker, and all of them are black already."""
+    problem = linear_problem(spec=AboveThreshold(1, -1.0))  # score_1 rises with row 0
     assert facing(problem, RADII, [problem.image], 1).prices.tolist() == [[0.0] * 3]
 
 
@@ -73,14 +73,13 @@ def test_rings_whose_delta_is_worth_the_margin_are_stopped(linear_problem):
     problem = linear_problem(delta=0.01)
     radii = torch.tensor([(1 - 0.125 - 0.004) / 2, 0.2, 0.1], dtype=F64)
     found = facing(problem, radii, [corner(problem, radii)], 1)
-    witnesses = stopping(problem, radii, (0, 1, 2), found)
+    grown = {ring: with_ring(radii, ring, float(radii[ring]) + 0.01) for ring in range(3)}
+    witnesses = stopping(problem, grown, found)
     assert len(witnesses) == 2
     for ring, image in enumerate(witnesses):
-        grown = radii.clone()
-        grown[ring] += 0.01
-        assert problem.region(grown).contains(image)
+        assert problem.region(grown[ring]).contains(image)
         assert float(problem.margin(problem.graph.replay(image))) <= 0
-    assert stopping(problem, radii, (), found) == []
+    assert stopping(problem, {}, found) == []
 
 
 def test_programs_stop_a_ring_where_its_slope_alone_does_not(linear_problem):
@@ -91,8 +90,7 @@ def test_programs_stop_a_ring_where_its_slope_alone_does_not(linear_problem):
     start[0, 0, 1] -= 0.008  # 0.004 of the margin
     found = facing(problem, radii, [start], 1)
     assert float(found.margins[0]) == pytest.approx(0.022)
-    (image,) = stopping(problem, radii, (0,), found)
-    grown = radii.clone()
-    grown[0] += 0.01
+    grown = with_ring(radii, 0, float(radii[0]) + 0.01)
+    (image,) = stopping(problem, {0: grown}, found)
     assert problem.region(grown).contains(image)
     assert float(problem.margin(problem.graph.replay(image))) <= 0

@@ -103,7 +103,8 @@ class Maximal(Method):
 
     def _open(self, prover: Prover, faced: Facing) -> list[int]:
         """The rings that stay open after a look for images that stop them."""
-        prover.remember(stopping(prover.problem, prover.radii, prover.open_rings(), faced, prover.budget))
+        grown = {ring: prover.grown(ring) for ring in prover.open_rings()}
+        prover.remember(stopping(prover.problem, grown, faced, prover.budget))
         return list(prover.open_rings())
 
     def _together(self, prover: Prover, known: list[Tensor]) -> list[Tensor]:

@@ -137,7 +137,7 @@ class Prover:
 
     def look(self, attack: Attack) -> None:
         """Attack the best radii grown by delta in each ring, all at once, for witnesses that stop the rings."""
-        rings, generator = self._open(self.stops()), torch.Generator().manual_seed(self.seed)
+        rings, generator = self.open_rings(), torch.Generator().manual_seed(self.seed)
         everywhere = self.problem.within(self.radii + self.problem.delta)
         asked = [self.grown(ring) for ring in rings]
         # where nothing fails with all rings grown, nothing does with one

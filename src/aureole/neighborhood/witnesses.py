@@ -155,25 +155,25 @@ def settled(
 
 def stopping(
     problem: Problem,
-    radii: Float[Tensor, "rings"],
-    rings: Sequence[int],
+    grown: Mapping[int, Float[Tensor, "rings"]],
     faced: Facing,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
 ) -> list[Tensor]:
-    """Images that fail once one of the rings has grown by delta, made from the image nearest to failing.
+    """Images that fail once one ring has grown by delta, made from the image nearest to failing.
+
+    grown: the radii with that ring grown, for each ring asked about
 
     Ring by ring its pixels move down the slope; where that is not enough and the ring's price promises more, linear
     programs go on from there.
     """
-    if not rings:
+    if not grown:
         return []
-    asked = [with_ring(radii, d, min(float(radii[d]) + problem.delta, float(problem.caps[d]))) for d in rings]
-    found = []
-    for d, grown, image in zip(rings, asked, pushed(problem, asked, rings, faced.images[0]), strict=True):
-        witness = replayed(problem, problem.region(grown), image)
+    rings, asked, found = tuple(grown), tuple(grown.values()), []
+    for d, radii, image in zip(rings, asked, pushed(problem, asked, rings, faced.images[0]), strict=True):
+        witness = replayed(problem, problem.region(radii), image)
         promised = float(faced.prices[0, d]) * problem.delta >= PROMISED * faced.margin
         if witness is None and promised and not budget.expired:
-            margin, lower = settled(problem, grown, image, budget.at_most(BRIEFLY))
+            margin, lower = settled(problem, radii, image, budget.at_most(BRIEFLY))
             witness = lower if margin <= 0 else None
         if witness is not None:
             found.append(witness)
