@@ -14,7 +14,7 @@ from aureole.core import Rows
 from aureole.verify import tiles as tiles_module
 from aureole.verify.blocks import Blocks
 from aureole.verify.divide import divide
-from aureole.verify.tiles import Tiling, head
+from aureole.verify.tiles import Tiling, heads
 from aureole.verify.tree import Growth, Tree
 from nets_zoo import F64, seeded
 
@@ -32,7 +32,7 @@ def posed(n: int):
     least = least_margin(found.graph, found.region, row[None], torch.zeros(1, dtype=F64), 1)
     spec = Rows(row[None], torch.zeros(1, dtype=F64), 1)
     query, known = asked(found.graph, found.region, spec)
-    cut = head(query.graph)
+    cut, *_ = heads(query.graph)
     return (
         query,
         known,

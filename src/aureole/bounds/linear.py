@@ -4,7 +4,7 @@ A row is a linear function of a node's value. Going backward, every operator tur
 operator's input that lies below it on the region; at the image, the box gives the number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -64,11 +64,13 @@ def backward(
     parameters: Parameters | None = None,
     seen: dict[int, Tensor] | None = None,
     until: int = 0,
+    changed: Callable[[int, Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "batch rows *input"], Float[Tensor, "batch rows"]]:
     """Rows over node `start` -> coefficients over the image and a constant that together lie below them.
 
     seen:  filled with the rows as they are over the output of each non-linear node
     until: go down to this node only, which all ways to the image must pass
+    changed: gives the rows to go on with over the output of each non-linear node
     """
     pending = {start: rows}
     constant = rows.new_zeros(rows.shape[:2])
@@ -80,6 +82,8 @@ def backward(
             elif isinstance(node.op, Reshape):
                 parts = [above.reshape(*above.shape[:2], *graph.nodes[node.inputs[0]].shape)]
             else:
+                if changed is not None and i in relaxations:
+                    above = changed(i, above)
                 if seen is not None and i in relaxations:
                     seen[i] = above
                 lowered, shift = _nonlinear_or_affine(graph, i, node, above, relaxations, parameters)

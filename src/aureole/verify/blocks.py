@@ -20,7 +20,7 @@ from aureole.verify.encoding import encode, inexact
 from aureole.verify.query import Known, Mix, Query
 from aureole.verify.shares import Share, Sum, grow
 from aureole.verify.stages import Stage, judge
-from aureole.verify.tiles import Head, Tiling, head
+from aureole.verify.tiles import Head, Tiling, heads
 from aureole.verify.tree import Growth, Tree
 from aureole.verify.winners import settle
 
@@ -44,6 +44,7 @@ class Blocks(Stage):
     see are divided, if these are few, and tiles whose worst images disagree most are joined.
 
     growth:  of each tile's tree
+    trial:   turns for each way to cut the network into tiles, where there are several
     turns:   how often tiles grow for a set; alone, a row has a tenth of that
     share:   of the time left, for rows alone
     weights: mixing weights tried per set, before pixels are divided
@@ -58,6 +59,7 @@ class Blocks(Stage):
     """
 
     growth: Growth = field(default_factory=Growth)
+    trial: int = 30
     turns: int = 2000
     share: float = 0.4
     weights: int = 4
@@ -72,10 +74,10 @@ class Blocks(Stage):
     name: str = "blocks"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        cut, mixes = head(query.graph), known.open_mixes(query)
-        if cut is None or inexact(query.graph) or len(mixes) > self.most:
+        cuts, mixes = heads(query.graph), known.open_mixes(query)
+        if inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiling = Tiling.of(query.region, known.bounds, known.relaxations, cut)
+        tiling = self._tiling(query, known, [Tiling.of(query.region, known.bounds, known.relaxations, c) for c in cuts])
         if tiling is None:
             return known
         known = self._rows(query, known, tiling)
@@ -87,6 +89,20 @@ class Blocks(Stage):
             if rows in known.open_mixes(query):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
+
+    def _tiling(self, query: Query, known: Known, tilings: Sequence[Tiling | None]) -> Tiling | None:
+        """The tiles with which the weakest open set's row has the highest floor after a few turns."""
+        ways, mixes = [tiling for tiling in tilings if tiling is not None], known.open_mixes(query)
+        if len(ways) < 2 or not mixes:
+            return next(iter(ways), None)
+        rows, mix = min(mixes.items(), key=lambda item: item[1].value)
+        scores = _start(known, rows, mix) @ query.rows[list(rows)]
+        floors = []
+        for tiling in ways:
+            total = self._begin(query, known, tiling, scores, mix.parameters)
+            self._grow(query, total, patient=True, most=self.trial)
+            floors.append(total.floor)
+        return ways[int(np.argmax(floors))]
 
     def _rows(self, query: Query, known: Known, tiling: Tiling) -> Known:
         """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row."""

@@ -86,7 +86,10 @@ NOTHING: Terms = (np.empty(0, dtype=np.int64), np.empty(0))
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """Variable y as `max_j terms[j] @ variables + constants[j]`, and 0 if `zero`; each candidate between its limits."""
+    """Variable y as `max_j terms[j] @ variables + constants[j]`, and 0 if `zero`; each candidate between its limits.
+
+    at: the relu or pool, by its node and its place there, whose value y is; None for a value that is let through
+    """
 
     y: int
     terms: tuple[Terms, ...]
@@ -94,6 +97,7 @@ class Maximum:
     low: np.ndarray
     high: np.ndarray
     zero: bool
+    at: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +230,7 @@ def _network(
     values = {0: _Expression(spread, middle)}
     for i, node in enumerate(graph.nodes[1:], 1):
         if i in pull:
-            values[i] = _node(builder, graph, node, [values[j] for j in node.inputs], pull[i], bounds)
+            values[i] = _node(builder, graph, i, [values[j] for j in node.inputs], pull[i], bounds)
     return values[len(graph.nodes) - 1], Pixels(moved, middle, radius, region.shape)
 
 
@@ -250,9 +254,8 @@ def _existence(
             builder.at_most(values.terms(r), {depth: 1.0}, -float(values.constant[r]))
 
 
-def _node(
-    builder: _Builder, graph: Graph, node: Node, args: list[_Expression], pull: Pull, bounds: Bounds
-) -> _Expression:
+def _node(builder: _Builder, graph: Graph, i: int, args: list[_Expression], pull: Pull, bounds: Bounds) -> _Expression:
+    node = graph.nodes[i]
     shape = graph.nodes[node.inputs[0]].shape
     match node.op:
         case Linear() as op:
@@ -267,11 +270,11 @@ def _node(
             return _Expression(csr_matrix(matrix), args[0].constant + args[1].constant)
         case Relu():
             windows = np.arange(args[0].matrix.shape[0])[None]
-            return _maxima(builder, args[0], windows, True, pull, node.inputs[0], bounds)
+            return _maxima(builder, args[0], windows, True, pull, i, node.inputs[0], bounds)
         case MaxPool() as op:
             index = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(1, *shape)
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
-            return _maxima(builder, args[0], windows, op.rectify, pull, node.inputs[0], bounds)
+            return _maxima(builder, args[0], windows, op.rectify, pull, i, node.inputs[0], bounds)
         case Sigmoid() | Tanh():
             return _between_lines(builder, node, args[0], pull, bounds)
     return args[0]  # a reshape keeps the order
@@ -320,9 +323,10 @@ def _conv_matrix(op: Conv, below: tuple[int, ...], above: tuple[int, ...], wante
 
 
 def _maxima(
-    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, layer: int, bounds: Bounds
-) -> _Expression:
-    """`max over each window (and 0)` of a layer; windows holds positions in it per output, -1 for padding."""
+    builder: _Builder, z: _Expression, windows: np.ndarray, rectify: bool, pull: Pull, i: int, layer: int,
+    bounds: Bounds,
+) -> _Expression:  # fmt: skip
+    """Node i: `max over each window (and 0)` of a layer; windows holds positions in it per output, -1 for padding."""
     low = np.append(bounds[layer].lower[0].flatten().numpy(), -np.inf)
     high = np.append(bounds[layer].upper[0].flatten().numpy(), -np.inf)
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
@@ -344,8 +348,8 @@ def _maxima(
     several = np.flatnonzero((count > 0) & ~alone)
     made = [
         _maximum(
-            builder, z, layer, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]), bool(zero[n]),
-            bool(wants_high[wanted[n]]), bool(wants_low[wanted[n]]),
+            builder, z, (i, int(wanted[n])), layer, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]),
+            bool(zero[n]), bool(wants_high[wanted[n]]), bool(wants_low[wanted[n]]),
         )
         for n in several
     ]  # fmt: skip
@@ -357,14 +361,14 @@ def _maxima(
 
 
 def _maximum(
-    builder: _Builder, z: _Expression, layer: int, candidates: list[int], low: np.ndarray, high: np.ndarray,
-    floor: float, zero: bool, wants_high: bool, wants_low: bool,
+    builder: _Builder, z: _Expression, at: tuple[int, int], layer: int, candidates: list[int], low: np.ndarray,
+    high: np.ndarray, floor: float, zero: bool, wants_high: bool, wants_low: bool,
 ) -> int:  # fmt: skip
     """One variable y for `max(z_j, 0 if zero)`, with the half of its encoding that the rows need."""
     (y,) = builder.variables([floor], [max(float(high[candidates].max()), floor)])
     if builder.bare:
         terms = tuple(z.terms(j) for j in candidates)
-        builder.maxima.append(Maximum(y, terms, z.constant[candidates], low[candidates], high[candidates], zero))
+        builder.maxima.append(Maximum(y, terms, z.constant[candidates], low[candidates], high[candidates], zero, at))
         return y
     if wants_low:
         for j in candidates:

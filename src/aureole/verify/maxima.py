@@ -4,10 +4,11 @@ Every relu and pool is `y = max_j z_j` with z_j affine in the pixels and in maxi
 The first relus are grouped into cells: those that read the same pixels. `cases` bounds such a sum, `tree` searches.
 """
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
 from statistics import median
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,12 +34,14 @@ class Sums:
     parts:     without objective
     matrix, constants: the scores over the variables of `parts`
     pixels:    what its pixels are
+    at:        by the node of a relu or pool, which of the variables are its values, and at which places of the node
     """
 
     parts: Maxima
     matrix: csr_matrix
     constants: Float[np.ndarray, "scores"]
     pixels: Pixels
+    at: Mapping[int, tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]]
 
     @classmethod
     def of(cls, scores: Composed) -> "Sums":
@@ -77,14 +80,29 @@ class Sums:
             low=_joined((np.append(m.low, [0.0] * m.zero) for m in later), np.float64),
             high=_joined((np.append(m.high, [0.0] * m.zero) for m in later), np.float64),
         )
-        return cls(parts, csr_matrix(scores.matrix[:, order]), scores.constants, scores.pixels)
+        named = [(*m.at, place[m.y]) for m in scores.maxima if m.at is not None]
+        at = {
+            node: (np.array([y for i, _, y in named if i == node]), np.array([n for i, n, _ in named if i == node]))
+            for node in {i for i, _, _ in named}
+        }
+        return cls(parts, csr_matrix(scores.matrix[:, order]), scores.constants, scores.pixels, at)
 
-    def row(self, weights: Float[np.ndarray, "scores"], prices: Float[np.ndarray, "all"]) -> Maxima:
+    def row(
+        self,
+        weights: Float[np.ndarray, "scores"],
+        prices: Float[np.ndarray, "all"],
+        inner: Mapping[int, Float[np.ndarray, "_"]] = MappingProxyType({}),
+    ) -> Maxima:
         """`weights @ scores + prices @ (image - middle)`, one price per pixel of the image.
 
         Pixels that the scores do not depend on are taken where they cost least.
+
+        inner: prices of a node's values, too, which count where these are variables
         """
         objective = weights @ self.matrix
+        for node, (variables, places) in self.at.items():
+            if node in inner:
+                objective[variables] += inner[node][places]
         priced = prices * self.pixels.radius
         objective[: self.parts.pixels] += priced[self.pixels.moved]
         alone = np.abs(np.delete(priced, self.pixels.moved)).sum()

@@ -5,14 +5,18 @@ scores is a sum over *tiles* (groups of units at neighbouring places) of functio
 its own copy of the pixels; where fields overlap, prices on the difference of the copies make them agree (Lagrangian
 decomposition, Guignard & Kim 1987). For any prices that add up to zero,
 
-    min over x of sum_b f_b(x)  >=  sum_b min over x of ( f_b(x) + prices_b (x - middle) ),
+    min over x of sum_b f_b(x)  >=  sum_b min over x of ( f_b(x) + prices_b (x - middle) + inner_b y(x) ),
 
 and each minimum on the right is a small search of its own: trees that one search would multiply are added instead.
+Values y of inner relus and pools that several tiles see have prices, too. No copy of a pixel needs them to agree, but
+prices on pixels are linear, and what a relu does at its kink is not: where one tile wants it high and the other low,
+nearly as much, only the difference is left to both. The sum of the tiles' linear bounds is then that of the whole row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -28,11 +32,11 @@ from aureole.verify.cases import Cases, Maxima
 from aureole.verify.encoding import Pixels, compose
 from aureole.verify.maxima import Sums, contents, whole
 
-MOST = 4
-"""Tiles along each side of the last hidden layer, at most."""
+MOST, SEEN = 4, 2.0
+"""Tiles along each side of the last hidden layer, if pixels are then seen by so many tiles at most, on average; ..."""
 
-SEEN = 2.0
-"""Pixels are seen by so many tiles at most, on average; else what the tiles' copies lose outweighs what they save."""
+FEWER, SEEN_BY_FEWER = (3, 2), 2.5
+"""... else one of these, if so. Where tiles overlap more, what their copies lose outweighs what they save."""
 
 PLACES = 200
 """An inner layer is not cut into more tiles: each is encoded by itself, in some 10 ms."""
@@ -60,8 +64,8 @@ class Head:
         return Graph(self.body).values(images)[-1]
 
 
-def head(graph: Graph) -> Head | None:
-    """None for a network without hidden units.
+def heads(graph: Graph) -> tuple[Head, ...]:
+    """Ways to cut a network, of which any may be the best for a row; none for one without hidden units.
 
     There is one tile only where the last hidden layer has no places, or where tiles would see mostly the same pixels.
     """
@@ -71,9 +75,12 @@ def head(graph: Graph) -> Head | None:
         weight, bias, top = weight @ op.weight, weight @ op.bias + bias, graph.nodes[top].inputs[0]
     node = graph.nodes[top]
     if top == 0 or len(node.shape) != 1 or all(isinstance(n.op, Reshape) for n in graph.nodes[1 : top + 1]):
-        return None
-    tiles = _tiles(graph, node.inputs[0]) if isinstance(node.op, Reshape) else None
-    return Head(graph.nodes[: top + 1], weight, bias, tiles or (torch.arange(node.shape[0]),))
+        return ()
+    cuts: list[tuple[Int[Tensor, "_"], ...]] = []
+    if isinstance(node.op, Reshape):
+        usual, layer = _tiles(graph, node.inputs[0], MOST, SEEN), node.inputs[0]
+        cuts = [usual] if usual else [cut for most in FEWER if (cut := _tiles(graph, layer, most, SEEN_BY_FEWER))]
+    return tuple(Head(graph.nodes[: top + 1], weight, bias, cut) for cut in cuts or [(torch.arange(node.shape[0]),)])
 
 
 def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | None:
@@ -87,7 +94,7 @@ def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | 
         top = graph.nodes[top].inputs[0]
     hidden, shape = int(np.prod(graph.nodes[top].shape)), graph.nodes[layer].shape
     first = all(isinstance(node.op, Input | Conv | Linear | Reshape) for node in graph.nodes[:top])
-    tiles = None if first or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden)
+    tiles = None if first or isinstance(graph.nodes[top].op, Add) else _tiles(graph, top, hidden, SEEN)
     if tiles is None or len(tiles) > PLACES:
         return None
     picked = one_hot(units, int(np.prod(shape))).double()
@@ -97,21 +104,22 @@ def head_below(graph: Graph, layer: int, units: Int[Tensor, "units"]) -> Head | 
     return Head(body, rows, bias[0], tuple(tile for tile in tiles if bool(rows[:, tile].any())))
 
 
-def _tiles(graph: Graph, layer: int, most: int = MOST) -> tuple[Int[Tensor, "_"], ...] | None:
+def _tiles(graph: Graph, layer: int, most: int, seen: float) -> tuple[Int[Tensor, "_"], ...] | None:
     """The units of a layer place by place, or few places by few; None where that would not pay.
 
     most: tiles along each side
+    seen: by so many a pixel may be seen, on average
     """
     shape = graph.nodes[layer].shape
     if len(shape) != 3:
         return None
-    seen, fields = 1.0, _field(graph, layer)
+    overlap, fields = 1.0, _field(graph, layer)
     if fields is None:
         return None
     for (size, step), places in zip(fields, shape[1:], strict=True):
         across = -(-places // most)  # places of a tile
-        seen *= (size + (across - 1) * step) / (across * step) if places > across else 1.0
-    if seen > SEEN:
+        overlap *= (size + (across - 1) * step) / (across * step) if places > across else 1.0
+    if overlap > seen:
         return None
     index = torch.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
     rows, columns = (torch.arange(n).tensor_split(min(most, n)) for n in shape[1:])
@@ -167,20 +175,28 @@ class Tile:
 class Part:
     """One tile's share of a row.
 
-    prices: of the tile's copies, per pixel of the image
     row:    the share over the tile's pixels and maxima, prices included
     floor:  a proved lower bound of the share
     """
 
     tile: Tile
-    prices: Float[np.ndarray, "all"]
     row: Maxima
     floor: float
 
     @classmethod
-    def of(cls, tile: Tile, row: Float[Tensor, "hidden"], prices: Float[np.ndarray, "all"], floor: float) -> "Part":
-        """A tile's share of a row over the hidden layer."""
-        return cls(tile, prices, tile.sums.row(row[tile.units].numpy(), prices), floor)
+    def of(
+        cls,
+        tile: Tile,
+        row: Float[Tensor, "hidden"],
+        prices: Float[np.ndarray, "all"],
+        floor: float,
+        inner: Mapping[int, Float[np.ndarray, "_"]] = MappingProxyType({}),
+    ) -> "Part":
+        """A tile's share of a row over the hidden layer.
+
+        prices: of the tile's copies, per pixel of the image; inner: of the values of relus and pools, by node
+        """
+        return cls(tile, tile.sums.row(row[tile.units].numpy(), prices, inner), floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +227,17 @@ class Tiling:
             found[b, torch.from_numpy(tile.pixels.moved)] = True
         return found
 
+    @cached_property
+    def holds(self) -> Mapping[int, Bool[Tensor, "tiles places"]]:
+        """Which values of a relu or pool are variables of a tile's search, by node."""
+        found: dict[int, Tensor] = {}
+        for b, tile in enumerate(self.tiles):
+            for node, (_, places) in tile.sums.at.items():
+                size = int(np.prod(self.head.body[node].shape))
+                held = found.setdefault(node, torch.zeros(len(self.tiles), size, dtype=torch.bool))
+                held[b, torch.from_numpy(places)] = True
+        return found
+
     @property
     def shared(self) -> int:
         """How many pixels several tiles see."""
@@ -235,19 +262,36 @@ class Tiling:
         rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in self.tiles])
         every = {i: {n: v.expand(-1, len(rows), *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
         body = Graph(self.head.body)
-        planes, constants = backward(body, len(body.nodes) - 1, rows[None], self.relaxations, every or None)
-        slopes = planes[0].flatten(1)
-        sees, shared = self.sees, self.sees.sum(0)
-        equal = torch.where(sees & (shared > 1), slopes.sum(0) / shared.clamp(min=1) - slopes, 0.0)
-        # a plane may reach pixels that no tile moves: those keep their slope, and prices add up to zero
-        prices = equal - torch.where(sees & (shared > 1), equal.sum(0) / shared.clamp(min=1), 0.0)
+        inner: dict[int, Tensor] = {}
+
+        def priced(node: int, above: Tensor) -> Tensor:
+            if node not in self.holds:
+                return above
+            inner[node] = _equalling(above[0].flatten(1), self.holds[node])
+            return above + inner[node].reshape(above.shape)
+
+        planes, constants = backward(
+            body, len(body.nodes) - 1, rows[None], self.relaxations, every or None, changed=priced
+        )
+        prices = _equalling(planes[0].flatten(1), self.sees)
         floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], region)[0] + constants[0]
         floors = floors - prices @ region.center[0].flatten()
         return tuple(
-            Part.of(tile, row, price.numpy(), float(floor))
-            for tile, price, floor in zip(self.tiles, prices, floors, strict=True)
+            Part.of(tile, row, price.numpy(), float(floor), {i: each[b].numpy() for i, each in inner.items()})
+            for b, (tile, price, floor) in enumerate(zip(self.tiles, prices, floors, strict=True))
         )
 
     def _tile(self, units: Int[Tensor, "units"]) -> Tile | None:
         composed = compose(self.head.graph(units), self.region, self.bounds)
         return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
+
+
+def _equalling(
+    slopes: Float[Tensor, "tiles places"], sees: Bool[Tensor, "tiles places"]
+) -> Float[Tensor, "tiles places"]:
+    """Prices that add up to zero, with which all tiles that see a place have the same slope there."""
+    count = sees.sum(0)
+    shared, count = sees & (count > 1), count.clamp(min=1)
+    equal = torch.where(shared, slopes.sum(0) / count - slopes, 0.0)
+    # a plane may reach pixels that no tile moves: those keep their slope
+    return equal - torch.where(shared, equal.sum(0) / count, 0.0)
