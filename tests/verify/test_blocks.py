@@ -11,7 +11,7 @@ import pytest
 import torch
 from brute_cases import case
 from brute_force import least_margin
-from tile_nets import CLIMB, NETS, asked, question
+from tile_nets import CLIMB, NETS, asked, overlapping, question
 
 from aureole.bounds import Ascent
 from aureole.core import AboveThreshold, Budget, Graph, Region, Rows, TopK, Verdict, Why
@@ -21,6 +21,7 @@ from aureole.verify import tiles as tiles_module
 from aureole.verify.blocks import Blocks
 from aureole.verify.query import Known, Query
 from aureole.verify.stages import Climb, Screen
+from aureole.verify.tiles import Tiling, heads
 from aureole.verify.tree import Tree
 from nets_zoo import F64, ZOO, Sketch, box_of, points_in, seeded
 from provers import complaint
@@ -68,6 +69,39 @@ def test_bounds_lie_below_all_images_and_above_what_was_known(name):
             assert known.mixes[rows].value <= mix.value <= float(largest.min()) + 1e-9
         better += bound > before + 1e-6
     assert better > 0
+
+
+def test_the_cut_whose_floor_is_the_highest_is_taken(monkeypatch):
+    """By a few turns for each; an answer is an answer with any."""
+    monkeypatch.setattr(tiles_module, "SEEN", 2.0)
+    ran = 0
+    for seed in range(8):
+        g = seeded(seed)
+        graph = overlapping(g)
+        region = box_of(graph, g, 0.15)
+        spec = Rows(torch.randn(2, 4, generator=g, dtype=F64), torch.ones(2, dtype=F64), 1)
+        query, known = asked(graph, region, spec)
+        mixes = known.open_mixes(query)
+        if known.broken or not mixes:
+            continue
+        ways = [Tiling.of(region, known.bounds, known.relaxations, cut) for cut in heads(query.graph)]
+        stage = Blocks(trial=3)
+        chosen = stage._tiling(query, known, ways)
+        rows, mix = min(mixes.items(), key=lambda item: item[1].value)
+        scores = blocks_module._start(known, rows, mix) @ query.rows[list(rows)]
+        floors = [_floor(stage, query, known, way, scores, mix.parameters) for way in ways]
+        assert floors[ways.index(chosen)] == max(floors)
+        assert stage._tiling(query, known, ways[::-1]) is chosen
+        ran += 1
+        bound = stage(query, known).margin_bound(1)
+        assert bound <= float(spec.margin(graph(points_in(region, 2000, g))).min()) + 1e-9
+    assert ran > 2
+
+
+def _floor(stage, query, known, tiling, scores, parameters) -> float:
+    total = stage._begin(query, known, tiling, scores, parameters)
+    stage._grow(query, total, patient=True, most=stage.trial)
+    return total.floor
 
 
 def test_verdicts_agree_with_brute_force():

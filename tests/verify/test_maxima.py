@@ -65,6 +65,7 @@ def values(row: Maxima, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("radius", [0.0, 0.1, 0.7])
 def test_the_sum_is_the_networks_row_and_prices(name, radius):
+    """Prices of pixels, and of what relus and pools give where that is a variable."""
     g = seeded(len(name))
     region = box_of(ZOO[name](seeded(1)), g, radius)
     graph, weights, made = summed(ZOO[name](seeded(1)), region, g)
@@ -74,9 +75,12 @@ def test_the_sum_is_the_networks_row_and_prices(name, radius):
     prices[~felt] = 0
     images = points_in(region, 30, g)
     points = np.stack([made.pixels.point(image) for image in images])
+    inner = {i: draw(g, int(np.prod(node.shape))).numpy() for i, node in enumerate(graph.nodes)}
     expected = graph(images) @ weights + (images - region.center).flatten(1) @ torch.from_numpy(prices)
+    for i, (_, places) in made.at.items():
+        expected = expected + graph.values(images)[i].flatten(1)[:, places] @ torch.from_numpy(inner[i][places])
     np.testing.assert_allclose(
-        values(made.row(weights.numpy(), prices), points)[0], expected.numpy(), rtol=0, atol=1e-9
+        values(made.row(weights.numpy(), prices, inner), points)[0], expected.numpy(), rtol=0, atol=1e-9
     )
 
 

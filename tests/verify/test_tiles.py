@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from test_maxima import values
-from tile_nets import NETS, asked, question
+from tile_nets import NETS, asked, overlapping, question
 
-from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, lower_bounds
+from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concretize, lower_bounds
 from aureole.core import Graph
 from aureole.core.graph import Relu
 from aureole.verify import tiles as tiles_module
@@ -103,6 +103,13 @@ def test_networks_that_have_one_tile_or_none(seen):
     assert one(wide, 2 * 4 * 4) is (seen == 2.0)  # 9x9 pixels for each of 4x4 places, one pixel apart
 
 
+def test_fewer_tiles_where_many_would_overlap_too_much(seen):
+    ways = heads(overlapping(seeded(0)))
+    assert [len(way.tiles) for way in ways] == ([9, 4] if seen == 2.0 else [16])
+    for way in ways:
+        assert torch.cat(way.tiles).sort().values.tolist() == list(range(2 * 4 * 4))
+
+
 @every_net
 @pytest.mark.parametrize("seed", SEEDS)
 def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
@@ -125,6 +132,25 @@ def test_prices_add_up_to_zero_and_floors_are_lower_bounds(name, seed):
             Graph(found.body), query.region, row[None, None], known.relaxations, parameters or None, start=top
         )
         assert total == pytest.approx(float(whole), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["relus", "pooled"])
+def test_tiles_lose_nothing_where_one_wants_a_relu_high_and_the_other_low(name, seen):
+    """Against prices on pixels alone, with which each tile pays for its own lines."""
+    better = 0
+    for seed in range(5):
+        query, known, found = cut(name, seed)
+        row = draw(seeded(50 + seed), found.weight.shape[1])
+        tiling = Tiling.of(query.region, known.bounds, known.relaxations, found)
+        rows = torch.stack([torch.zeros_like(row).index_copy(0, units, row[units]) for units in found.tiles])[:, None]
+        planes, constants = backward(Graph(found.body), len(found.body) - 1, rows, known.relaxations)
+        before = float(concretize(planes.sum(0, keepdim=True), query.region) + constants.sum())
+        floor = sum(part.floor for part in tiling.parts(row, {}))
+        assert floor >= before - 1e-9
+        shared = any(bool((held.sum(0) > 1).any()) for held in tiling.holds.values())
+        better += floor > before + 1e-6
+        assert shared or floor <= before + 1e-6
+    assert better > 0 or seen == 2.0
 
 
 @every_net

@@ -44,6 +44,11 @@ def strip(g: torch.Generator) -> Graph:
 NETS = {make.__name__: make for make in (pooled, rectified, relus, two_linear, added, strip)}
 
 
+def overlapping(g: torch.Generator) -> Graph:
+    """4x4 places, each of 4x4 pixels, two apart: 16 tiles would see each pixel four times, four tiles 2.25 times."""
+    return Sketch((1, 10, 10), g).conv(2, 2, stride=(2, 2)).relu().conv(2, 2).relu().flat().linear(4).graph()
+
+
 def asked(
     graph: Graph,
     region: Region,

@@ -36,7 +36,7 @@ MOST, SEEN = 4, 2.0
 """Tiles along each side of the last hidden layer, if pixels are then seen by so many tiles at most, on average; ..."""
 
 FEWER, SEEN_BY_FEWER = (3, 2), 2.5
-"""... else one of these, if so. Where tiles overlap more, what their copies lose outweighs what they save."""
+"""... else one of these, if so (by their largest tiles). With more overlap copies lose more than tiles save."""
 
 PLACES = 200
 """An inner layer is not cut into more tiles: each is encoded by itself, in some 10 ms."""
