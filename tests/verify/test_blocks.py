@@ -79,19 +79,21 @@ def test_the_cut_whose_floor_is_the_highest_is_taken(monkeypatch):
         g = seeded(seed)
         graph = overlapping(g)
         region = box_of(graph, g, 0.15)
-        spec = Rows(torch.randn(2, 4, generator=g, dtype=F64), torch.ones(2, dtype=F64), 1)
+        raw = Rows(torch.randn(2, 4, generator=g, dtype=F64), torch.zeros(2, dtype=F64), 1)
+        least = float(raw.margin(graph(points_in(region, 2000, g))).min())
+        spec = replace(raw, constants=torch.full((2,), 0.1 - least, dtype=F64))
         query, known = asked(graph, region, spec)
         mixes = known.open_mixes(query)
         if known.broken or not mixes:
             continue
         ways = [Tiling.of(region, known.bounds, known.relaxations, cut) for cut in heads(query.graph)]
         stage = Blocks(trial=3)
-        chosen = stage._tiling(query, known, ways)
         rows, mix = min(mixes.items(), key=lambda item: item[1].value)
         scores = blocks_module._start(known, rows, mix) @ query.rows[list(rows)]
         floors = [_floor(stage, query, known, way, scores, mix.parameters) for way in ways]
-        assert floors[ways.index(chosen)] == max(floors)
-        assert stage._tiling(query, known, ways[::-1]) is chosen
+        for order in (ways, ways[::-1]):
+            chosen = stage._tiling(query, known, order)
+            assert floors[ways.index(chosen)] == pytest.approx(max(floors), abs=1e-9)
         ran += 1
         bound = stage(query, known).margin_bound(1)
         assert bound <= float(spec.margin(graph(points_in(region, 2000, g))).min()) + 1e-9
