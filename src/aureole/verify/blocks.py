@@ -1,7 +1,7 @@
 """The stage that proves sets of rows tile by tile (see `tiles`), and attacks from where the tiles are weakest."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -80,12 +80,12 @@ class Blocks(Stage):
         tiling = self._tiling(query, known, [Tiling.of(query.region, known.bounds, known.relaxations, c) for c in cuts])
         if tiling is None:
             return known
-        known = self._rows(query, known, tiling)
+        known, grown = self._rows(query, known, tiling)
         mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
                 break
-            known = self._set(query, known, tiling, rows)
+            known = self._set(query, known, tiling, rows, grown)
             if rows in known.open_mixes(query):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
@@ -104,8 +104,11 @@ class Blocks(Stage):
             floors.append(total.floor)
         return ways[int(np.argmax(floors))]
 
-    def _rows(self, query: Query, known: Known, tiling: Tiling) -> Known:
-        """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row."""
+    def _rows(self, query: Query, known: Known, tiling: Tiling) -> tuple[Known, Mapping[int, Sum]]:
+        """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row.
+
+        With what has grown of them.
+        """
         least = (query.graph(torch.stack(_images(query, known))) @ query.rows.T).amin(0)  # met so far
         budget = query.budget.at_most(self.share * query.budget.remaining)
         sums: dict[int, Sum] = {}
@@ -114,24 +117,30 @@ class Blocks(Stage):
                 continue  # late, or some image brings the row to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             sums[row] = self._begin(query, known, tiling, query.rows[row], start)
+        growing = dict(sums)
         with ThreadPoolExecutor(self.threads) as pool:
             for _ in range(self.turns // 10):
-                widest = [share for total in sums.values() for share in total.widest(self.threads)]
+                widest = [share for total in growing.values() for share in total.widest(self.threads)]
                 grow(widest, pool, lambda: budget.expired)
-                for row, total in list(sums.items()):
+                for row, total in list(growing.items()):
                     proved = total.floor > query.slack
                     if proved or total.ceiling <= query.slack or not total.widest(1) or budget.expired:
                         known = known.raised(row, total.floor)
-                        del sums[row]
-                sums = {row: sums[row] for row in _shared(query, known) if row in sums}
-                if not sums:
+                        del growing[row]
+                growing = {row: growing[row] for row in _shared(query, known) if row in growing}
+                if not growing:
                     break
-        for row, total in sums.items():
+        for row, total in growing.items():
             known = known.raised(row, total.floor)
-        return known
+        return known, sums
 
-    def _set(self, query: Query, known: Known, tiling: Tiling, rows: tuple[int, ...]) -> Known:
-        """Try mixing weights for one set until it is proved; tiles are joined where no weights can do it."""
+    def _set(
+        self, query: Query, known: Known, tiling: Tiling, rows: tuple[int, ...], grown: Mapping[int, Sum]
+    ) -> Known:
+        """Try mixing weights for one set until it is proved; tiles are joined where no weights can do it.
+
+        grown: rows alone, from which it goes on if it begins with one of them
+        """
         assert known.mixes is not None
         mix, picked, cut = known.mixes[rows], query.rows[list(rows)], tiling.head
         weights, best = _start(known, rows, mix), mix.value
@@ -140,9 +149,11 @@ class Blocks(Stage):
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
         part, small, top = query, None, None
         few = 0 < tiling.shared <= self.few
+        begun = grown.get(rows[int(weights.argmax())]) if float(weights.max()) == 1 and not few else None
         while True:
             last = len(tiling.tiles) == 1 or joining.expired
-            total = self._begin(query, known, tiling, weights @ picked, mix.parameters, keep=few)
+            total = begun or self._begin(query, known, tiling, weights @ picked, mix.parameters, keep=few)
+            begun = None
             self._grow(part, total, patient=last, most=len(total.shares) if few else self.turns)
             value, shares = total.floor, total.shares
             best = max(best, value)
