@@ -1,11 +1,13 @@
-"""A solver on a thread of its own, so that Ctrl-C and a good solution end the wait at once.
+"""A solver on a thread of its own, so that Ctrl-C, a good solution and the time limit end the wait at once.
 
-Solvers look up only between steps, and a step of HiGHS took up to 9.5 s; Python handles Ctrl-C on the main thread only.
+Solvers look up only between steps, and a step of HiGHS took up to 14 s; Python handles Ctrl-C on the main thread only.
 """
 
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Thread
+from math import inf
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX, Thread
+from time import monotonic
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from aureole.verify.solver import Enough, Outcome, Status
 
 PATIENCE = 1.0
-"""Seconds that a stopped solver is waited for; after that it ends on its own, at the latest with its time limit."""
+"""Seconds that a solver is waited for when it is stopped or its time is over; after that it ends on its own."""
 
 
 @runtime_checkable
@@ -27,8 +29,12 @@ class Search(Protocol):
         """End the search soon; from any thread."""
 
 
-def attend(search: Search, enough: Enough) -> Outcome:
-    """Run a search; `enough` judges its solutions on the thread that calls, and may raise."""
+def attend(search: Search, enough: Enough, seconds: float) -> Outcome:
+    """Run a search; `enough` judges its solutions on the thread that calls, and may raise.
+
+    seconds: after which the search ends by itself, at its next look at the clock
+    """
+    late = monotonic() + seconds + PATIENCE
     news: SimpleQueue[np.ndarray | Outcome | BaseException] = SimpleQueue()
 
     def work() -> None:
@@ -43,18 +49,20 @@ def attend(search: Search, enough: Enough) -> Outcome:
     try:
         thread.start()
         while True:
-            match news.get():
+            match news.get(timeout=min(max(late - monotonic(), 0.0), TIMEOUT_MAX)):
                 case np.ndarray() as solution:
                     if enough(solution):
-                        return Outcome(Status.SOLUTION, solution, np.inf)
+                        return Outcome(Status.SOLUTION, solution, inf)
                 case Outcome() as outcome:
                     ended = True
                     return outcome
                 case BaseException() as error:
                     ended = True
                     raise error
+    except Empty:
+        return Outcome(Status.TIME, None, inf)
     except KeyboardInterrupt:
-        return Outcome(Status.INTERRUPTED, None, np.inf)
+        return Outcome(Status.INTERRUPTED, None, inf)
     finally:
         if not ended:
             search.stop()

@@ -27,7 +27,7 @@ def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, go
         return Outcome(Status.FAILED, None, np.inf)
     try:
         with gurobipy.Env(params={"OutputFlag": 0}) as env:
-            return attend(_Search(env, program.without(2 * SMALLEST), seconds, gap), enough)
+            return attend(_Search(env, program.without(2 * SMALLEST), seconds, gap), enough, seconds)
     except gurobipy.GurobiError as error:
         return Outcome(Status.FAILED, None, np.inf, _told(error, program))
 

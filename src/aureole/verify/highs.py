@@ -20,7 +20,7 @@ def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, go
     """`Solver` by HiGHS on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal), enough)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal), enough, seconds)
 
 
 class _Search:
