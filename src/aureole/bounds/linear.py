@@ -62,14 +62,12 @@ def backward(
     rows: Float[Tensor, "batch rows *shape"],
     relaxations: Relaxations,
     parameters: Parameters | None = None,
-    seen: dict[int, Tensor] | None = None,
     until: int = 0,
     changed: Callable[[int, Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "batch rows *input"], Float[Tensor, "batch rows"]]:
     """Rows over node `start` -> coefficients over the image and a constant that together lie below them.
 
-    seen:  filled with the rows as they are over the output of each non-linear node
-    until: go down to this node only, which all ways to the image must pass
+    until:   go down to this node only, which all ways to the image must pass
     changed: gives the rows to go on with over the output of each non-linear node
     """
     pending = {start: rows}
@@ -84,8 +82,6 @@ def backward(
             else:
                 if changed is not None and i in relaxations:
                     above = changed(i, above)
-                if seen is not None and i in relaxations:
-                    seen[i] = above
                 lowered, shift = _nonlinear_or_affine(graph, i, node, above, relaxations, parameters)
                 constant = constant + shift
                 parts = [lowered]

@@ -7,7 +7,7 @@ below is one of places that hardly overlap, each of these is searched for itself
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -166,8 +166,8 @@ def _by_places(
         if stop():
             return -np.inf
         row = sign * cut.weight[score]
-        read = replace(tiling, tiles=tuple(tile for tile in tiling.tiles if bool(row[tile.units].any())))
-        return sign * float(cut.bias[score]) + sum(map(search, read.parts(row, {})))
+        read = [b for b, tile in enumerate(tiling.tiles) if bool(row[tile.units].any())]
+        return sign * float(cut.bias[score]) + sum(map(search, tiling.parts(row, {}, read)))
 
     ends = [(score, sign) for score in scores for sign in (1, -1)]
     with ThreadPoolExecutor(reaching.threads) as pool:

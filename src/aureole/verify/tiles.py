@@ -41,6 +41,8 @@ FEWER, SEEN_BY_FEWER = (3, 2), 2.5
 PLACES = 200
 """An inner layer is not cut into more tiles: each is encoded by itself, in some 10 ms."""
 
+NOWHERE = np.empty(0, dtype=np.int64)
+
 ENTRIES = 5_000_000
 """Parts with more coefficients are not made."""
 
@@ -78,7 +80,8 @@ def heads(graph: Graph) -> tuple[Head, ...]:
         return ()
     cuts: list[tuple[Int[Tensor, "_"], ...]] = []
     if isinstance(node.op, Reshape):
-        usual, layer = _tiles(graph, node.inputs[0], MOST, SEEN), node.inputs[0]
+        layer = node.inputs[0]
+        usual = _tiles(graph, layer, MOST, SEEN)
         cuts = [usual] if usual else [cut for most in FEWER if (cut := _tiles(graph, layer, most, SEEN_BY_FEWER))]
     return tuple(Head(graph.nodes[: top + 1], weight, bias, cut) for cut in cuts or [(torch.arange(node.shape[0]),)])
 
@@ -222,21 +225,20 @@ class Tiling:
     @cached_property
     def sees(self) -> Bool[Tensor, "tiles pixels"]:
         """Whether a pixel of the image moves something in a tile."""
-        found = torch.zeros(len(self.tiles), self.region.center[0].numel(), dtype=torch.bool)
-        for b, tile in enumerate(self.tiles):
-            found[b, torch.from_numpy(tile.pixels.moved)] = True
-        return found
+        return _marked([tile.pixels.moved for tile in self.tiles], self.region.center[0].numel())
 
     @cached_property
     def holds(self) -> Mapping[int, Bool[Tensor, "tiles places"]]:
-        """Which values of a relu or pool are variables of a tile's search, by node."""
-        found: dict[int, Tensor] = {}
-        for b, tile in enumerate(self.tiles):
-            for node, (_, places) in tile.sums.at.items():
-                size = int(np.prod(self.head.body[node].shape))
-                held = found.setdefault(node, torch.zeros(len(self.tiles), size, dtype=torch.bool))
-                held[b, torch.from_numpy(places)] = True
-        return found
+        """Which values of a relu or pool are variables of a tile's search, by node; where several tiles have some."""
+        nodes = {node for tile in self.tiles for node in tile.sums.at}
+        held = {
+            node: _marked(
+                [tile.sums.at[node][1] if node in tile.sums.at else NOWHERE for tile in self.tiles],
+                int(np.prod(self.head.body[node].shape)),
+            )
+            for node in nodes
+        }
+        return {node: marked for node, marked in held.items() if bool((marked.sum(0) > 1).any())}
 
     @property
     def shared(self) -> int:
@@ -256,10 +258,16 @@ class Tiling:
                 alone -= {n, m}
         return replace(self, tiles=(*(self.tiles[n] for n in sorted(alone)), *found)) if found else None
 
-    def parts(self, row: Float[Tensor, "hidden"], parameters: Parameters) -> tuple[Part, ...]:
-        """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree."""
-        region = self.region
-        rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in self.tiles])
+    def parts(
+        self, row: Float[Tensor, "hidden"], parameters: Parameters, which: Sequence[int] | None = None
+    ) -> tuple[Part, ...]:
+        """A row's parts, priced so that, as far as its linear planes tell, all copies of a pixel agree.
+
+        which: the tiles, all when None; the row must not read the others
+        """
+        region, chosen = self.region, list(range(len(self.tiles))) if which is None else list(which)
+        tiles = [self.tiles[b] for b in chosen]
+        rows = torch.stack([torch.zeros_like(row).index_copy(0, tile.units, row[tile.units]) for tile in tiles])
         every = {i: {n: v.expand(-1, len(rows), *v.shape[2:]) for n, v in p.items()} for i, p in parameters.items()}
         body = Graph(self.head.body)
         inner: dict[int, Tensor] = {}
@@ -267,23 +275,31 @@ class Tiling:
         def priced(node: int, above: Tensor) -> Tensor:
             if node not in self.holds:
                 return above
-            inner[node] = _equalling(above[0].flatten(1), self.holds[node])
+            inner[node] = _equalling(above[0].flatten(1), self.holds[node][chosen])
             return above + inner[node].reshape(above.shape)
 
         planes, constants = backward(
             body, len(body.nodes) - 1, rows[None], self.relaxations, every or None, changed=priced
         )
-        prices = _equalling(planes[0].flatten(1), self.sees)
+        prices = _equalling(planes[0].flatten(1), self.sees[chosen])
         floors = concretize((planes[0] + prices.reshape(planes[0].shape))[None], region)[0] + constants[0]
         floors = floors - prices @ region.center[0].flatten()
         return tuple(
             Part.of(tile, row, price.numpy(), float(floor), {i: each[b].numpy() for i, each in inner.items()})
-            for b, (tile, price, floor) in enumerate(zip(self.tiles, prices, floors, strict=True))
+            for b, (tile, price, floor) in enumerate(zip(tiles, prices, floors, strict=True))
         )
 
     def _tile(self, units: Int[Tensor, "units"]) -> Tile | None:
         composed = compose(self.head.graph(units), self.region, self.bounds)
         return None if composed.entries > ENTRIES else Tile(units, Sums.of(composed))
+
+
+def _marked(places: Sequence[Int[np.ndarray, "_"]], size: int) -> Bool[Tensor, "tiles places"]:
+    """The places of each tile among so many."""
+    marked = torch.zeros(len(places), size, dtype=torch.bool)
+    for b, own in enumerate(places):
+        marked[b, torch.from_numpy(own)] = True
+    return marked
 
 
 def _equalling(
