@@ -42,7 +42,7 @@ def test_late_it_tells_what_it_began_with(linear_problem):
 
 
 def test_ctrl_c_ends_the_search_over_radii(linear_problem, monkeypatch):
-    monkeypatch.setattr(highs, "solve", lambda *arguments: Outcome(Status.INTERRUPTED, None, np.inf))
+    monkeypatch.setattr(highs, "solve", lambda *arguments, **more: Outcome(Status.INTERRUPTED, None, np.inf))
     with pytest.raises(KeyboardInterrupt):
         lowered(linear_problem(), PRICES / 10, linear_problem().image, HARDLY, seeded(0))
 
@@ -51,9 +51,9 @@ def test_ctrl_c_is_not_lost_where_another_start_follows(linear_problem, monkeypa
     """Only the first program is interrupted; the search from the next image must not go on as if nothing had been."""
     solve, calls = highs.solve, []
 
-    def struck(*arguments):
+    def struck(*arguments, **more):
         calls.append(1)
-        return Outcome(Status.INTERRUPTED, None, np.inf) if len(calls) == 1 else solve(*arguments)
+        return Outcome(Status.INTERRUPTED, None, np.inf) if len(calls) == 1 else solve(*arguments, **more)
 
     monkeypatch.setattr(highs, "solve", struck)
     problem, radii = linear_problem(), torch.tensor([0.6, 0.2, 0.1], dtype=F64)

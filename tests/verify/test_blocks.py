@@ -89,11 +89,15 @@ def test_the_cut_whose_floor_is_the_highest_is_taken(monkeypatch):
         ways = [Tiling.of(region, known.bounds, known.relaxations, cut) for cut in heads(query.graph)]
         stage = Blocks(trial=3)
         rows, mix = min(mixes.items(), key=lambda item: item[1].value)
-        scores = blocks_module._start(known, rows, mix) @ query.rows[list(rows)]
+        weights = blocks_module._start(known, rows, mix)
+        scores = weights @ query.rows[list(rows)]
         floors = [_floor(stage, query, known, way, scores, mix.parameters) for way in ways]
         for order in (ways, ways[::-1]):
-            chosen = stage._tiling(query, known, order)
+            chosen, begun = stage._tiling(query, known, order)
             assert floors[ways.index(chosen)] == pytest.approx(max(floors), abs=1e-9)
+            alone = float(weights.max()) == 1
+            assert list(begun) == [rows[int(weights.argmax())]] * alone
+            assert [total.floor for total in begun.values()] == pytest.approx([max(floors)] * alone, abs=1e-9)
         ran += 1
         bound = stage(query, known).margin_bound(1)
         assert bound <= float(spec.margin(graph(points_in(region, 2000, g))).min()) + 1e-9

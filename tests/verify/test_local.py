@@ -9,15 +9,16 @@ import torch
 from brute_cases import case, cases
 from brute_force import least_margin
 
-from aureole.core import Budget, Verdict, Why
+from aureole.core import Budget, Region, TopK, Verdict, Why
+from aureole.core.graph import Linear
 from aureole.verify import highs, local, prove
-from aureole.verify.encoding import Choice, Encoding, encode
-from aureole.verify.local import Local
+from aureole.verify.encoding import Encoding, encode
+from aureole.verify.local import Links, Local, Window
 from aureole.verify.prove import Portfolio
 from aureole.verify.query import Known, Query
 from aureole.verify.solver import Outcome, Status
 from aureole.verify.stages import Screen
-from nets_zoo import points_in, seeded
+from nets_zoo import Sketch, points_in, seeded
 
 TO_THE_END = {"share": 1.0, "goal": -math.inf, "gain": 1e-6}
 
@@ -98,30 +99,62 @@ def test_what_it_finds_is_a_verdict():
     assert named >= 5
 
 
-def closer_and_closer(query: Query, known: Known, count: int) -> tuple[Encoding, np.ndarray]:
-    """Maxima of three candidates each, and how far ahead their winners are: the first least."""
-    choices = tuple(Choice(0, np.arange(3), False, range(3 * n, 3 * n + 3)) for n in range(count))
-    encoding = encode(query.graph, query.region, query.rows, 1, known.bounds, 0.0)
-    return replace(encoding, choices=choices), np.logspace(-6, 3, count)
+def strip(pixels: int = 24) -> tuple[Query, Known, Encoding]:
+    """A row of pixels, and a relu over each two that are next to each other: what is near is known."""
+    sketch = Sketch((1, 1, pixels), seeded(0)).conv(1, (1, 2)).relu().flat()
+    weight = torch.stack([torch.ones(pixels - 1), torch.zeros(pixels - 1)])
+    graph = sketch.put(Linear(weight.double(), torch.zeros(2, dtype=torch.float64))).graph()
+    region = Region.ball(torch.zeros(1, 1, pixels), 1.0)
+    query = Query.ask(graph, region, TopK(1, k=1), Budget.seconds(20.0), 0)  # fails where the relus are high
+    known = Screen()(query, Known().seen(query, query.region.center[0]))
+    return query, known, encode(query.graph, query.region, query.rows, 1, known.bounds, 0.0)
 
 
-def test_a_seed_gives_the_same_search():
-    query, known = asked(case(3))
-    maxima = closer_and_closer(query, known, 40)
-    chosen = [Local(free=30)._kept(replace(query, generator=seeded(1)), *maxima, turn) for turn in (1, 2, 1)]
+def windows(free: int, seed: int) -> list[Window]:
+    """Of four turns, on a long strip whose winners are further ahead the further right they are."""
+    query, _, encoding = strip(100)
+    asked, ahead = replace(query, generator=seeded(seed)), np.logspace(-6, 3, 99)
+    return [Local(free=free)._window(asked, encoding, Links.of(encoding), ahead, turn) for turn in range(4)]
+
+
+def test_a_seed_gives_the_same_windows():
+    chosen = [[found.kept for found in windows(10, seed)] for seed in (1, 2, 1)]
     assert np.array_equal(chosen[0], chosen[2])
     assert not np.array_equal(chosen[0], chosen[1])
 
 
 def test_so_many_binaries_are_freed_and_the_closest_first():
-    query, known = asked(case(0))
-    maxima = closer_and_closer(query, known, 100)
-    kept = Local(free=31)._kept(query, *maxima, 1)
-    assert (~kept).sum() == 10
-    assert (~kept)[:15].sum() >= 9
-    anywhere = Local(free=31)._kept(query, *maxima, 2)
-    assert (~anywhere).sum() == 10
-    assert (~anywhere)[:15].sum() < 9
+    _, closest, _, anywhere = windows(10, 1)
+    for found in (closest, anywhere):
+        assert (~found.kept).sum() == 10
+        assert found.moved.all()
+    assert (~closest.kept)[:15].sum() >= 9
+    assert (~anywhere.kept)[:15].sum() < 9
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+def test_what_is_near_is_freed_and_no_other_pixel_moves(turn):
+    query, known, encoding = strip()
+    assert len(encoding.choices) == 23
+    won, ahead = local._winners(query, encoding, known)
+    search = Local(free=5)
+    found = search._window(query, encoding, Links.of(encoding), ahead, turn)
+    freed, moved = np.flatnonzero(~found.kept), np.flatnonzero(found.moved)
+    assert len(freed) == 5 and freed.max() - freed.min() <= 6
+    assert len(moved) < 12 and moved.max() - moved.min() == len(moved) - 1
+    assert {*freed, *(freed + 1)} <= {*moved}
+    after = search._solved(query, known, encoding, won, found, 1e-4)
+    assert after.least < known.least
+    held = np.setdiff1d(np.arange(24), moved)
+    assert torch.equal(after.image.flatten()[held], known.image.flatten()[held])
+
+
+def test_with_one_thread_the_same_seed_gives_the_same_image():
+    query, known, _ = strip()
+    images = [
+        Local(free=5, threads=1, **TO_THE_END)(replace(query, generator=seeded(3)), known).image for _ in range(2)
+    ]
+    assert torch.equal(*images)
 
 
 def test_without_an_image_or_an_exact_encoding_nothing_happens(monkeypatch):
@@ -132,11 +165,23 @@ def test_without_an_image_or_an_exact_encoding_nothing_happens(monkeypatch):
     assert Local()(query, known) is known
 
 
+def test_ctrl_c_between_small_programs_returns_what_is_known(monkeypatch):
+    query, known, _ = strip()
+
+    def struck(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "wait", struck)
+    found = Local(goal=-math.inf)(query, known)
+    assert found.open_because is Why.INTERRUPTED
+    assert found.least == known.least
+
+
 def test_ctrl_c_returns_what_is_known(monkeypatch):
     query, known = asked(case(0))
     calls = []
 
-    def struck(*arguments):
+    def struck(*arguments, **more):
         calls.append(1)
         return Outcome(Status.INTERRUPTED, None, np.inf)
 

@@ -77,10 +77,11 @@ class Blocks(Stage):
         cuts, mixes = heads(query.graph), known.open_mixes(query)
         if inexact(query.graph) or len(mixes) > self.most:
             return known
-        tiling = self._tiling(query, known, [Tiling.of(query.region, known.bounds, known.relaxations, c) for c in cuts])
+        tilings = [Tiling.of(query.region, known.bounds, known.relaxations, cut) for cut in cuts]
+        tiling, begun = self._tiling(query, known, [tiling for tiling in tilings if tiling is not None])
         if tiling is None:
             return known
-        known, grown = self._rows(query, known, tiling)
+        known, grown = self._rows(query, known, tiling, begun)
         mixes = known.open_mixes(query)
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
@@ -90,34 +91,40 @@ class Blocks(Stage):
                 break  # one open set leaves the question open
         return judge(query, known, Why.BLOCKS)
 
-    def _tiling(self, query: Query, known: Known, tilings: Sequence[Tiling | None]) -> Tiling | None:
-        """The tiles with which the weakest open set's row has the highest floor after a few turns."""
-        ways, mixes = [tiling for tiling in tilings if tiling is not None], known.open_mixes(query)
-        if len(ways) < 2 or not mixes:
-            return next(iter(ways), None)
-        rows, mix = min(mixes.items(), key=lambda item: item[1].value)
-        scores = _start(known, rows, mix) @ query.rows[list(rows)]
-        floors = []
-        for tiling in ways:
-            total = self._begin(query, known, tiling, scores, mix.parameters)
-            self._grow(query, total, patient=True, most=self.trial)
-            floors.append(total.floor)
-        return ways[int(np.argmax(floors))]
+    def _tiling(self, query: Query, known: Known, ways: Sequence[Tiling]) -> tuple[Tiling | None, Mapping[int, Sum]]:
+        """The tiles with which the weakest open set's row has the highest floor after a few turns.
 
-    def _rows(self, query: Query, known: Known, tiling: Tiling) -> tuple[Known, Mapping[int, Sum]]:
+        With what has grown of it, if it is one of the query's.
+        """
+        mixes = known.open_mixes(query)
+        if len(ways) < 2 or not mixes:
+            return next(iter(ways), None), {}
+        rows, mix = min(mixes.items(), key=lambda item: item[1].value)
+        weights = _start(known, rows, mix)
+        sums = []
+        for tiling in ways:
+            sums.append(self._begin(query, known, tiling, weights @ query.rows[list(rows)], mix.parameters))
+            self._grow(query, sums[-1], patient=True, most=self.trial)
+        best = max(range(len(ways)), key=lambda n: sums[n].floor)
+        return ways[best], {rows[int(weights.argmax())]: sums[best]} if float(weights.max()) == 1 else {}
+
+    def _rows(
+        self, query: Query, known: Known, tiling: Tiling, begun: Mapping[int, Sum]
+    ) -> tuple[Known, Mapping[int, Sum]]:
         """Rows that stand in several open sets, alone and all at once: one proof closes all sets of a row.
 
-        With what has grown of them.
+        With what has grown of them, and what had `begun` to.
         """
         least = (query.graph(torch.stack(_images(query, known))) @ query.rows.T).amin(0)  # met so far
         budget = query.budget.at_most(self.share * query.budget.remaining)
-        sums: dict[int, Sum] = {}
-        for row in _shared(query, known):
-            if budget.expired or float(least[row]) <= query.slack:
+        sums = dict(begun)
+        shared = _shared(query, known)
+        for row in shared:
+            if row in sums or budget.expired or float(least[row]) <= query.slack:
                 continue  # late, or some image brings the row to zero
             start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
             sums[row] = self._begin(query, known, tiling, query.rows[row], start)
-        growing = dict(sums)
+        growing = {row: total for row, total in sums.items() if row in shared}
         with ThreadPoolExecutor(self.threads) as pool:
             for _ in range(self.turns // 10):
                 widest = [share for total in growing.values() for share in total.widest(self.threads)]

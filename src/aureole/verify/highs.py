@@ -16,17 +16,20 @@ SMALLEST = 1e-12
 """The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
-def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf) -> Outcome:
-    """`Solver` by HiGHS on one thread."""
+def solve(
+    program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf,
+    stop: Event | None = None,
+) -> Outcome:  # fmt: skip
+    """`Solver` by HiGHS on one thread; `stop`, set by another one, ends the search, too."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal), enough, seconds)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal, stop), enough, seconds)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float, gap: float, goal: float) -> None:
+    def __init__(self, program: Program, seconds: float, gap: float, goal: float, stopped: Event | None) -> None:
         self.program, self.seconds, self.gap, self.goal = program, seconds, gap, goal
-        self._stopped = Event()
+        self._stopped, self._outside = Event(), stopped or Event()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -43,7 +46,7 @@ class _Search:
             report(np.array(event.data_out.mip_solution))
 
         def on_pause(event: highspy.HighsCallbackEvent) -> None:
-            if self._stopped.is_set():  # only these callbacks may stop the search
+            if self._stopped.is_set() or self._outside.is_set():  # only these callbacks may stop the search
                 event.interrupt()
 
         def on_node(event: highspy.HighsCallbackEvent) -> None:
