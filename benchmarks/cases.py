@@ -16,6 +16,7 @@ from aureole.core import Graph, Rings, TopK, Verdict
 from aureole.data import AuthorCase, author_cases
 from aureole.neighborhood import Problem, named_weights
 from aureole.nets import load, trace
+from aureole.verify import prepare
 
 NETWORKS = ("model-noDef-x1k", "model-L0Def-x1k", "model-LInfDef-x1k")
 RESULTS = Path(__file__).parent / "results"
@@ -40,8 +41,12 @@ class Case:
 
 
 def cases(networks: Iterable[str] = NETWORKS) -> Iterator[Case]:
-    """All cases, network by network. One torch thread: the tensors are small, and a second one only spins."""
+    """All cases, network by network, with the search compiled.
+
+    One torch thread: the tensors are small, and a second one only spins.
+    """
     torch.set_num_threads(1)
+    prepare()
     for name in networks:
         network = load(name)
         graph = trace(network.module, network.input_shape)

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 from aureole.core import Budget
-from aureole.verify import Portfolio, prepare, prove
+from aureole.verify import Portfolio, prove
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Break, Climb, Ranges, Screen
 from benchmarks.cases import cases, in_turns, write
@@ -24,7 +24,6 @@ NEAR = (
 
 
 def main(seconds: float = 10.0) -> None:
-    prepare()
     rows, every = [], list(cases())
     for number, given in NEAR:
         case = every[number]
