@@ -27,7 +27,7 @@ def ring_bars(
 
     limits:  of rings with a witness, the radius at which it lies: the bracket from the ring's radius to there is drawn
     capped:  rings at the largest radius worth having
-    unknown: rings that might grow to their caps, for all that is known; told in words when they are most of the rings
+    unknown: rings that might grow to their caps, for all that is known; counted in words when they are most of the rings
     bands:   the first and the last ring of each bar, when bars stand for bands of rings
     """
     rings = np.arange(len(radii))
@@ -126,11 +126,11 @@ def _legend(
         handles.append(Line2D([], [], color=style.INK, marker="^", markersize=6, linewidth=0, label=label))
     if _mostly(unknown, radii):
         count = f"{len(unknown)} of {len(radii)}" if len(unknown) < len(radii) else f"all {len(radii)}"
-        label = f"{count} {what} might still grow: the search ended before it could tell"
+        label = f"{count} {what}: no failing image known"
         handles.append(Line2D([], [], linewidth=0, label=label))
     elif unknown:
         handles.append(
-            Line2D([], [], color=style.INK, marker="$?$", markersize=7, linewidth=0, label="might still grow")
+            Line2D([], [], color=style.INK, marker="$?$", markersize=7, linewidth=0, label="no failing image known")
         )
     if (radii == 0).any():
         handles.append(Patch(facecolor=style.ZERO, edgecolor="#444444", label="radius 0"))

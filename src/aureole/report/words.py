@@ -113,9 +113,8 @@ def _neighborhood_facts(record: Record) -> str:
     config, result = record.config, record.result
     parts = [
         f"size {size(result, config)}",
-        f"method {config['method']}",
+        f"method {config['method']}, {result['seconds']:.1f} s",
         _maximal(result, config["delta"]),
-        f"{result['seconds']:.1f} s",
     ]
     if result["upper_bound"] is not None:
         parts.insert(1, f"at most {number(result['upper_bound'])} is possible")
