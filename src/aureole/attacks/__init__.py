@@ -1,6 +1,6 @@
 """Attacks: searches for images of a region on which a spec fails."""
 
 from aureole.attacks.base import Attack, Found
-from aureole.attacks.smooth import SmoothPgd, SmoothPool, between
+from aureole.attacks.smooth import BRIEF, SmoothPgd, SmoothPool, between
 
-__all__ = ["Attack", "Found", "SmoothPgd", "SmoothPool", "between"]
+__all__ = ["BRIEF", "Attack", "Found", "SmoothPgd", "SmoothPool", "between"]

@@ -98,6 +98,10 @@ CLEAR = 1e-3
 """Score units below zero at which the search stops: enough for the float64 replay to agree with float32."""
 
 
+BRIEF = SmoothPgd(steps=12, restarts=4)
+"""A first look: finds what is easily broken."""
+
+
 @dataclass(frozen=True)
 class SmoothPool:
     """A max-pool replaced by a log-sum-exp of the given sharpness."""

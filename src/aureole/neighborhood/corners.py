@@ -5,13 +5,13 @@ an attack on the whole step does.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.attacks import SmoothPgd
+from aureole.attacks import BRIEF
 from aureole.attacks.base import Attack
 from aureole.core import Budget
 from aureole.neighborhood.problem import Problem
@@ -26,7 +26,7 @@ class Corners:
     patience: the search ends when so many steps were not proved; each such ring is left out
     """
 
-    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=12, restarts=4))
+    attack: Attack = BRIEF
     patience: int = 1
 
     def __call__(

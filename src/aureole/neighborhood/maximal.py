@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aureole.attacks import SmoothPgd
+from aureole.attacks import BRIEF, SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Answer, Verdict
 from aureole.neighborhood.facing import Facing, facing
@@ -60,7 +60,7 @@ class Maximal(Method):
     tiny: float = 1e-4
     most: int = 12
     steep: int = 2
-    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=12, restarts=4))
+    attack: Attack = BRIEF
     begun: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=8))
     nearer: tuple[Attack, int] = (GOING_ON, 8)
     used: float = 0.95

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.attacks import SmoothPgd
+from aureole.attacks import BRIEF
 from aureole.core import Verdict
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.prover import Prover
@@ -14,7 +14,7 @@ from aureole.neighborhood.result import Neighborhood
 from aureole.verify import Portfolio
 from aureole.verify.stages import Break, Screen
 
-ROUGH = Portfolio((Screen(), Break(SmoothPgd(steps=12, restarts=4))))
+ROUGH = Portfolio((Screen(), Break(BRIEF)))
 """For where a search starts, which only has to be certified: a hundredth of the time that `INCOMPLETE` may take."""
 
 

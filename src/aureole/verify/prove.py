@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import torch
 
-from aureole.attacks import SmoothPgd
+from aureole.attacks import BRIEF
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
@@ -31,7 +31,7 @@ class Portfolio:
 
 COMPLETE = Portfolio(
     (
-        Screen(), Break(SmoothPgd(steps=12, restarts=4)), Climb(), Break(), Ranges(), Choose(), Split(), Blocks(),
+        Screen(), Break(BRIEF), Climb(), Break(), Ranges(), Choose(), Split(), Blocks(),
         Local(), Milp(),
     )
 )  # fmt: skip
