@@ -27,7 +27,7 @@ def ring_bars(
 
     limits:  of rings with a witness, the radius at which it lies: the bracket from the ring's radius to there is drawn
     capped:  rings at the largest radius worth having
-    unknown: rings that might grow to their caps, for all that is known; counted in words when they are most of the rings
+    unknown: rings that might grow to their caps, for all that is known; counted in words if they are most of the rings
     bands:   the first and the last ring of each bar, when bars stand for bands of rings
     """
     rings = np.arange(len(radii))
