@@ -3,8 +3,8 @@
 A row is a difference of convex functions of the image: keep the candidate that wins each maximum which the row wants
 high, and a linear program is left. Its best image is at least as bad as the one that the winners came from, so solving
 it and taking over the new winners, again and again, only lowers the margin (the convex-concave procedure: Yuille &
-Rangarajan 2003). Where that stops some maxima are let free, those with the closest runners-up or any, for a small MILP
-that has to find a lower margin (large neighborhood search: Shaw 1998).
+Rangarajan 2003). Where that stops some maxima are let free, near one another or anywhere, for a small MILP that has to
+find a lower margin (large neighborhood search: Shaw 1998).
 """
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -68,11 +68,9 @@ class Local(Stage):
         encoding = encode(query.graph, query.region, query.rows[lowest], len(lowest), known.bounds, 0.0)
         whole, before = Window(*(np.ones(n, dtype=bool) for n in _sizes(encoding))), None
         while known is not before and not self._ended(query, known):
-            before, known = (
-                known,
-                self._solved(query, known, encoding, _winners(query, encoding, known)[0], whole, self.gain),
-            )
-        return self._around(query, known, encoding) if self.tries else known
+            won, _ = _winners(query, encoding, known)
+            before, known = known, self._solved(query, known, encoding, won, whole, self.gain)
+        return self._around(query, known, encoding) if self.tries and encoding.choices else known
 
     def _ended(self, query: Query, known: Known) -> bool:
         return known.least <= self.goal or query.budget.expired or known.open_because is Why.INTERRUPTED
@@ -107,7 +105,7 @@ class Local(Stage):
         chance = torch.empty(len(ahead), dtype=torch.float64).exponential_(generator=query.generator).numpy()
         order = (chance if turn // 2 % 2 else ahead * chance).argsort()
         kept, moved = (np.ones(n, dtype=bool) for n in _sizes(encoding))
-        if len(order) and turn % 2 == 0:
+        if turn % 2 == 0:
             distance, moved = links.around(encoding, int(order[0]), self.free)
             order = np.lexsort((chance, distance))
         sizes = np.array([len(choice.wins) for choice in encoding.choices])
