@@ -33,7 +33,7 @@ def test_it_comes_down_to_the_optimum_and_never_below(linear_problem, weights, l
     assert found.bound == torch.inf
     low = torch.where(problem.weights > 0, problem.caps, problem.floors)
     most = problem.size(low)
-    descend(found, most, lambda: 1.02 * truth, lambda stuck: False, Budget.seconds(60.0))
+    descend(found, lambda: most, lambda: 1.02 * truth, lambda stuck: False, Budget.seconds(60.0))
     assert truth <= min(found.bound, most) <= 1.021 * truth
 
 
@@ -53,7 +53,7 @@ def test_no_proved_radii_are_beyond_it(n):
     specs = TopK(target, 1 + n % 2), AboveThreshold(target, float(scores[target]) - 0.5)
     problem = Problem(graph, image, rings, specs[0], named_weights("uniform", rings), also=specs[1:])
     found, most = Cover(problem, ONE), float(len(rings))
-    descend(found, most, lambda: 0.0, lambda stuck: False, Budget.seconds(1.5))
+    descend(found, lambda: most, lambda: 0.0, lambda stuck: False, Budget.seconds(1.5))
     bound = min(found.bound, most)
     directions = torch.cat([torch.eye(2, dtype=F64), torch.rand(2, 2, generator=g, dtype=F64)])
     seen = 0.0
@@ -73,7 +73,7 @@ def test_facets_hold_images_that_fail(linear_problem):
     """Each cell's facet: mixtures of its corners fail, and lie in the neighborhoods of the mixed radii."""
     problem = linear_problem((2.0, 0.5, 0.25))
     found = Cover(problem, ONE)
-    descend(found, 3.0, lambda: 1.05, lambda stuck: False, Budget.seconds(60.0))
+    descend(found, lambda: 3.0, lambda: 1.05, lambda stuck: False, Budget.seconds(60.0))
     weights = torch.rand(20, 3, generator=seeded(1), dtype=F64)
     for cell in found._cells:
         assert cell.size <= 1.06
@@ -99,7 +99,7 @@ def test_where_it_is_stuck_an_image_helps(linear_problem):
         found.learn(stuck.radii, problem.image + problem.rings.spread(problem.within(stuck.radii)))
         return True
 
-    descend(found, 3.0, lambda: 1.1, ask, Budget.seconds(60.0))
+    descend(found, lambda: 3.0, lambda: 1.1, ask, Budget.seconds(60.0))
     assert found.bound <= 1.11
     assert 0 < len(told) < len(found)  # an image serves many directions
 
@@ -107,14 +107,14 @@ def test_where_it_is_stuck_an_image_helps(linear_problem):
 def test_a_size_that_is_refused_is_given_up(linear_problem):
     problem = linear_problem((2.0, 0.5, 0.25))
     found = Cover(problem, ONE)
-    descend(found, 3.0, lambda: 0.5, lambda stuck: False, Budget.seconds(60.0))
+    descend(found, lambda: 3.0, lambda: 0.5, lambda stuck: False, Budget.seconds(60.0))
     assert 1.0 <= found.bound <= 1.05  # the frontier is at 1
 
 
 def test_floors_that_fail_end_it(linear_problem):
     problem = linear_problem((2.0, 0.5, 0.25), floor=torch.tensor([0.4, 0.3, 0.3], dtype=F64))
     found = Cover(problem, ONE)
-    descend(found, 3.0, lambda: 0.0, lambda stuck: False, Budget.seconds(60.0))
+    descend(found, lambda: 3.0, lambda: 0.0, lambda stuck: False, Budget.seconds(60.0))
     assert found.bound == pytest.approx(problem.size(problem.floors))
     problem = linear_problem((2.0, 0.5, 0.25), floor=torch.tensor([0.45, 0.0, 0.0], dtype=F64))
     assert Cover(problem, ONE).lower(0.1) is not None  # but these hold, and nothing below them is asked about

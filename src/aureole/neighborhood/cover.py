@@ -30,7 +30,7 @@ from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import SPARE
 from aureole.verify.rounding import slack
 
-EASE = 0.8
+EASE = 0.5
 """A bound is lowered to this share of itself at a time: facets for one size are a good start for the next."""
 
 NEARLY = 1.02
@@ -343,20 +343,20 @@ class Cover:
 
 def descend(
     cover: Cover,
-    known: float,
+    known: Callable[[], float],
     wanted: Callable[[], float],
     ask: Callable[[Stuck], bool],
     budget: Budget,
 ) -> None:
     """Lower a cover's bound to the wanted one, or as far as images that fail are found.
 
-    known:  another bound
+    known:  another bound; what is learnt on the way may lower it
     wanted: may rise on the way
     ask:    is told where nothing fails clearly; false when nothing came of it and the size is to be given up
     """
     refused, asked, begun, most = 0.0, Counter[float](), dict[float, float](), PATIENCE * budget.remaining
     while not budget.expired:
-        bound = min(known, cover.bound)
+        bound = min(known(), cover.bound)
         target = (1 - 1e-6) * max(wanted(), 1e-9)  # what is reported then is not above by rounding
         if bound <= max((1 + 1e-9) * target, CLOSE * refused):
             return

@@ -62,17 +62,21 @@ def bounded(
         left.without(image)
     if not Cover.suits(problem):
         return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
-    cover, known = Cover(problem), left.best(budget).value
+    cover = Cover(problem)
+
+    def known() -> float:
+        return left.best(budget).value
 
     def learn(stuck: Stuck) -> bool:
         radii = problem.within(stuck.radii)
         margin, image = lowered(problem, radii, stuck.image, hunt.attack, generator, budget, device)
         if margin <= 0:
+            left.without(image)
             cover.learn(stuck.radii, image)
         return margin <= 0
 
     descend(cover, known, lambda: found.size / (1 - gap), learn, budget)
-    return stated(found, min(known, cover.bound))
+    return stated(found, min(known(), cover.bound))
 
 
 def stated(found: Neighborhood, bound: float) -> Neighborhood:

@@ -94,7 +94,7 @@ class Optimum(Method):
                 self._corners(prover, left, patterns, alone)
         else:
             with prover.in_share(self.facets):
-                self._cover(prover, left.best(prover.budget).value, cover)
+                self._cover(prover, left, cover)
             if cover.bound <= left.best(prover.budget).value:
                 return  # single witnesses would have a long way to go
         part, descended = 1.0, False
@@ -121,20 +121,24 @@ class Optimum(Method):
                     return
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
-    def _cover(self, prover: Prover, known: float, cover: Cover) -> None:
+    def _cover(self, prover: Prover, left: Left, cover: Cover) -> None:
         """Facets of the size that would close the gap, over all directions; proofs where these are hardest to find."""
         problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
         hard: list[tuple[float, Stuck]] = []  # since the last proofs: the margin found where it was stuck
+
+        def known() -> float:
+            return left.best(prover.budget).value
 
         def learn(stuck: Stuck) -> bool:
             margin, image = lowered(
                 problem, problem.within(stuck.radii), stuck.image, self.hunt.attack, generator, prover.budget,
                 prover.device,
             )  # fmt: skip
-            hard.append((margin, replace(stuck, image=image)))
             if margin > 0:
+                hard.append((margin, replace(stuck, image=image)))
                 return False
             prover.remember([image])
+            left.without(image)
             cover.learn(stuck.radii, image)
             return True
 
@@ -143,14 +147,15 @@ class Optimum(Method):
         while True:
             turn = prover.budget.at_most(self.descent * prover.budget.remaining)
             descend(cover, known, lambda: prover.size / (1 - self.gap), learn, turn)
-            wanted = (1 - self.gap) * min(known, cover.bound)
+            wanted = (1 - self.gap) * min(known(), cover.bound)
             if prover.size >= wanted or prover.budget.expired:
                 return
             news, size = False, prover.size
             for _, stuck in sorted(hard, key=lambda each: -each[0]):
                 if news or prover.budget.expired:
                     break
-                answer = self._along(prover, problem.within(stuck.radii), wanted)
+                radii = problem.within(stuck.radii)
+                answer = self._along(prover, radii, min(wanted, problem.size(radii)))
                 news = prover.size > size
                 if answer.witness is not None:
                     news = learn(replace(stuck, image=answer.witness)) or news

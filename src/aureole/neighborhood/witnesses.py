@@ -24,9 +24,9 @@ GOING_ON = SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05))
 CLEARLY = 0.01
 """Score units below zero: images that fail by as much make others like them fail at radii a little smaller."""
 
-DOWN = Local(tries=0, goal=-inf, gain=CLEARLY / 10, share=1.0)
+DOWN = Local(tries=0, goal=-10 * CLEARLY, gain=CLEARLY / 10, share=1.0)
 AROUND = Local(goal=-CLEARLY, share=0.5)
-"""To where local search by linear programs ends; on from there to where an image fails clearly."""
+"""By linear programs to where an image fails deeply, or to their end; on from there to where one fails clearly."""
 
 AWHILE = 6.0
 """Seconds at most for both."""

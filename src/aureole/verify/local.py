@@ -60,7 +60,7 @@ class Local(Stage):
     name: str = "local"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
-        if known.image is None or inexact(query.graph):
+        if known.image is None or known.least <= self.goal or inexact(query.graph):
             return known
         query = replace(query, budget=query.budget.at_most(self.share * query.budget.remaining))
         values = query.graph(known.image[None])[0] @ query.rows.T
