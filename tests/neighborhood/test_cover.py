@@ -89,9 +89,9 @@ def test_facets_hold_images_that_fail(linear_problem):
 
 
 def test_where_it_is_stuck_an_image_helps(linear_problem):
-    """Without pushes nothing is found but what it is told."""
+    """Without pushes and attacks nothing is found but what it is told."""
     problem = linear_problem((2.0, 0.5, 0.25))
-    found = Cover(problem, replace(ONE, steps=0))
+    found = Cover(problem, replace(ONE, steps=0, anew=1000))
     told = []
 
     def ask(stuck: Stuck) -> bool:
@@ -102,6 +102,13 @@ def test_where_it_is_stuck_an_image_helps(linear_problem):
     descend(found, lambda: 3.0, lambda: 1.1, ask, Budget.seconds(60.0))
     assert found.bound <= 1.11
     assert 0 < len(told) < len(found)  # an image serves many directions
+
+
+def test_where_nothing_known_fails_it_attacks(linear_problem):
+    problem = linear_problem((2.0, 0.5, 0.25))
+    found = Cover(problem, replace(ONE, steps=0))
+    descend(found, lambda: 3.0, lambda: 1.1, lambda stuck: pytest.fail(f"stuck at {stuck.radii}"), Budget.seconds(60.0))
+    assert found.bound <= 1.11
 
 
 def test_a_size_that_is_refused_is_given_up(linear_problem):

@@ -12,6 +12,7 @@ from aureole.bounds import Ascent
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.ascent import Climbed, JointAscent, climb
 from aureole.neighborhood.corners import Corners
+from aureole.neighborhood.directions import Directions
 from aureole.neighborhood.gap import concluded
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import rises_with
@@ -65,7 +66,7 @@ class Certificate(Method):
 
     begun:   a first climb already done, as `climb_all` does for many scenes at once; the search goes on from there
     shrink:  factors tried on the climbed radii until they are proved (the climb runs in float32)
-    corners: for the objective `sum`: where else the search may start
+    corners, directions: for the objective `sum`: where else the search may start
     brief:   share of a query's time for radii that bounds do not carry: there are others to try
     mixed:   share of the climbed radii that the other rings of a corner begin with
     beyond:  by how much the certified margin that is climbed to falls at first, in units of the clean margin; `faster`
@@ -76,12 +77,14 @@ class Certificate(Method):
     nearer:  that moves witnesses of single rings nearer then, so many times
     share:   of the time: until when the climb, the corners, the climbs beyond and the growth go on; the rest is for
              limits and `upper_bound`
+    few:     the first two of these where directions are few: there is less to climb
     """
 
     ascent: JointAscent = field(default_factory=JointAscent)
     begun: Climbed | None = None
     shrink: tuple[float, ...] = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.7)
     corners: Corners = field(default_factory=Corners)
+    directions: Directions = field(default_factory=Directions)
     brief: float = 0.5
     mixed: float = 0.02
     beyond: float = 0.1
@@ -93,12 +96,15 @@ class Certificate(Method):
     filling: JointAscent = field(default_factory=lambda: JointAscent(steps=40, rates=(0.2, 0.1, 0.3), warm=8, offers=0))
     least: float = 0.01
     share: tuple[float, float, float, float] = (0.5, 0.6, 0.86, 0.88)
+    few: tuple[float, float] = (0.25, 0.65)
     attack: Attack = field(default_factory=lambda: SmoothPgd(steps=30, restarts=2))
     nearer: tuple[Attack, int] = (GOING_ON, 8)
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, whole = prover.problem, prover.budget
-        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in self.share)
+        few = self.directions.suits(problem)
+        share = (*self.few, *self.share[2:]) if few else self.share
+        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in share)
         prover.budget = growing
         climbed = self.begun or climb(
             problem, certified_ball(prover), self.ascent, climbing,
@@ -140,7 +146,7 @@ class Certificate(Method):
         return None
 
     def _cornered(self, prover: Prover, climbed: Climbed, budget: Budget) -> Tip:
-        """Prove more rings at their caps, the others at their floors; the climbed radii where that fails."""
+        """Prove radii elsewhere: rings at their caps, or, of few rings, other directions; else the climbed radii."""
         problem, tip = prover.problem, Tip(climbed, None)
 
         def proved(radii: Float[Tensor, "rings"]) -> bool:
@@ -153,6 +159,8 @@ class Certificate(Method):
 
         start = torch.where(climbed.radii >= problem.caps, problem.caps, problem.floors)
         self.corners(problem, start, proved, budget, prover.seed, prover.device)
+        if self.directions.suits(problem):
+            self.directions(problem, lambda: prover.size, proved, budget, prover.seed, prover.device)
         return tip
 
     def _overreach(self, prover: Prover, tip: Tip, small: Float[Tensor, "rings"] | None, budget: Budget) -> Climbed:

@@ -22,12 +22,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.attacks import SmoothPool, between
+from aureole.attacks.base import Attack
 from aureole.bounds import simplex_bounds
 from aureole.core import Budget, Graph, Region
 from aureole.core.graph import Linear, merge_rectified_pools
 from aureole.neighborhood.patterns import Patterns, in_radii
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import SPARE
+from aureole.neighborhood.witnesses import LIGHT, attacked
 from aureole.verify.rounding import slack
 
 EASE = 0.5
@@ -61,6 +63,8 @@ class Covering:
     tiny:      a facet no longer than this share of its size is not halved where its middle does not fail
     kept:      so many of the changes that it is told are remembered
     tried:     ... and so many, the newest, tried before each push (all of them where the last push gained nothing)
+    anew:      halvings after which a middle where nothing known fails is attacked again
+    attack:    that does so
     steps:     of sign gradients, on the corners and the middle of a facet, all of which must fail
     step:      length of the first and of the last, in radii
     sharpness: of the smoothed pools, at the first step and at the last
@@ -75,6 +79,8 @@ class Covering:
     tiny: float = 0.02
     kept: int = 64
     tried: int = 8
+    anew: int = 3
+    attack: Attack = LIGHT
     steps: int = 3
     step: tuple[float, float] = (0.3, 0.05)
     sharpness: tuple[float, float] = (30.0, 400.0)
@@ -89,6 +95,7 @@ class Cell:
     changes: an image's change at each corner, in units of the radii there (float32, in [-1,1])
     size:    of a facet that fails as a whole; infinite when none is known
     since:   halvings since its images were pushed
+    cold:    halvings since its middle was attacked
     stalled: pushes in a row that gained nothing
     """
 
@@ -96,6 +103,7 @@ class Cell:
     changes: Float[Tensor, "corners channels height width"]
     size: float = inf
     since: int = 99
+    cold: int = 99
     stalled: int = 0
 
 
@@ -178,19 +186,36 @@ class Cover:
 
     def _recalled(
         self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"], most: int
-    ) -> Float[Tensor, "cells corners *shape"]:
-        """The changes, or for some cells one that was learnt, where its margin in the middle is lower."""
-        middle = radii.mean(1)
-        own = torch.stack([self._mixed(*each) for each in zip(changes, radii, strict=True)])
+    ) -> tuple[Float[Tensor, "cells corners *shape"], list[float]]:
+        """The changes, or for some cells one that was learnt, where that is lower in the middle; the margins there."""
+        own, middle = self._middles(changes, radii), radii.mean(1)
         learnt = self._learnt.changes[:most]
         tried = torch.cat([own[:, None], learnt.expand(len(own), *learnt.shape)], 1)
         images = self._images(tried, middle[:, None].expand(-1, tried.shape[1], -1)).float()
         with torch.no_grad():
             margins = self._problem.least(self._fast(images.flatten(0, 1))).unflatten(0, tried.shape[:2])
-        best = margins.argmin(1)
+        least, best = margins.min(1)
         found = tried[range(len(best)), best]
         own_is_best = (best == 0)[:, None, None, None, None]
-        return torch.where(own_is_best, changes, found[:, None].expand_as(changes))
+        return torch.where(own_is_best, changes, found[:, None].expand_as(changes)), least.tolist()
+
+    def _attacked(
+        self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"]
+    ) -> Float[Tensor, "cells corners *shape"]:
+        """For each cell the change that an attack finds in its middle, at all corners; those that fail are learnt."""
+        problem, own, middle = self._problem, self._middles(changes, radii), radii.mean(1)
+        whole = torch.ones_like(own)
+        regions = Region(self._images(-whole, middle), self._images(whole, middle))
+        generator, starts = torch.Generator().manual_seed(0), self._images(own, middle)[:, None]
+        met = torch.stack([*attacked(problem, regions, self._how.attack, generator, starts=starts)])
+        with torch.no_grad():
+            margins = problem.least(self._fast(met.flatten(0, 1).float())).unflatten(0, met.shape[:2])
+        least, best = margins.min(0)
+        images = met[best, range(len(best))]
+        for n in (least < 0).nonzero().flatten().tolist():
+            self._learnt.add(images[n], middle[n])  # what is lost when two threads do so at once is found again
+        found = in_radii((images - problem.image).float(), self._spread(middle).float())
+        return found[:, None].expand_as(changes)
 
     def _try(self, cells: Sequence[Cell], size: float) -> list[tuple[list[Cell], bool]]:
         """Instead of each cell: itself, with a facet that fails or (true) stuck for want of one, or two halves."""
@@ -200,9 +225,13 @@ class Cover:
         push = [n for n, cell in enumerate(cells) if self._worth_a_push(cell, judged[n])]
         if push:
             known = torch.stack([cells[n].changes for n in push])
-            if len(self._learnt.changes):
-                stuck = any(cells[n].stalled for n in push)
-                known = self._recalled(known, radii[push], self._how.kept if stuck else self._how.tried)
+            stuck = any(cells[n].stalled for n in push)
+            known, margins = self._recalled(known, radii[push], self._how.kept if stuck else self._how.tried)
+            cold = [i for i, n in enumerate(push) if margins[i] > 0 and cells[n].cold >= self._how.anew]
+            if cold:
+                known[cold] = self._attacked(known[cold], radii[push][cold])
+                for n in (push[i] for i in cold):
+                    found[n] = replace(cells[n], cold=0)
             rows = self._rows(known, radii[push], [cells[n].stalled > 0 for n in push])
             pushed = self._pushed(known, radii[push], rows)
             both = torch.stack([known, pushed], 1)  # a known change may be better before it is pushed
@@ -212,7 +241,7 @@ class Cover:
                 better = told[2 * i + way]
                 gain = max(judged[n].highest - better.highest, judged[n].corner - better.corner)
                 stalled = 0 if gain > LITTLE else cells[n].stalled + 1
-                found[n] = replace(cells[n], since=0, stalled=stalled)
+                found[n] = replace(found[n], since=0, stalled=stalled)
                 if gain > 0:
                     found[n], judged[n] = replace(found[n], changes=both[i, way]), better
         # no radii of such directions and this size are asked about
@@ -331,8 +360,13 @@ class Cover:
         for end in (first, second):
             corners, changes = cell.corners.clone(), cell.changes.clone()
             corners[end], changes[end] = corner, change
-            halves.append(replace(cell, corners=corners, changes=changes, since=cell.since + 1))
+            halves.append(replace(cell, corners=corners, changes=changes, since=cell.since + 1, cold=cell.cold + 1))
         return halves
+
+    def _middles(
+        self, changes: Float[Tensor, "cells corners *shape"], radii: Float[Tensor, "cells corners rings"]
+    ) -> Float[Tensor, "cells *shape"]:
+        return torch.stack([self._mixed(*each) for each in zip(changes, radii, strict=True)])
 
     def _mixed(self, changes: Float[Tensor, "n *shape"], radii: Float[Tensor, "n rings"]) -> Float[Tensor, "*shape"]:
         """The change of the mean of the changed images, in units of the mean radii."""

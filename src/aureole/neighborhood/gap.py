@@ -18,6 +18,9 @@ from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left
 from aureole.neighborhood.witnesses import lowered
 
+FIRST = 0.1
+"""Share of a cover's time for single witnesses before it."""
+
 
 def concluded(
     prover: Prover,
@@ -63,6 +66,7 @@ def bounded(
     if not Cover.suits(problem):
         return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
     cover = Cover(problem)
+    alone_first(cover, problem, left, patterns, hunt, found.size, gap, generator, budget)
 
     def known() -> float:
         return left.best(budget).value
@@ -77,6 +81,23 @@ def bounded(
 
     descend(cover, known, lambda: found.size / (1 - gap), learn, budget)
     return stated(found, min(known(), cover.bound))
+
+
+def alone_first(
+    cover: Cover,
+    problem: Problem,
+    left: Left,
+    patterns: Patterns,
+    hunt: Hunt,
+    size: float,
+    gap: float,
+    generator: torch.Generator,
+    budget: Budget,
+) -> None:
+    """Lower the bound by single witnesses, which do it fast at first, and let the cover try their changes."""
+    attack_down(problem, left, patterns, hunt, size, gap, generator, budget, FIRST * budget.remaining)
+    for image in left.images:
+        cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
 
 
 def stated(found: Neighborhood, bound: float) -> Neighborhood:

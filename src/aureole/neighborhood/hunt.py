@@ -1,26 +1,25 @@
 """Attacks for witnesses that lower the upper bound most: those that leave rings alone, or hardly move them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Budget
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import Left, UpperBound, ways_out
-from aureole.neighborhood.witnesses import GOING_ON, beyond, failing, replayed, with_ring
+from aureole.neighborhood.witnesses import GOING_ON, LIGHT, beyond, failing, replayed, with_ring
 
 
 @dataclass(frozen=True)
 class Hunt:
     """How witnesses are searched for.
 
-    attack:    light; of six sets of rows the first three were worth their time
+    attack:    on neighborhoods where no known change fails
     following: goes on from known changes (`Patterns`)
     parts:     of the way from the radii asked about inwards, at which known changes are tried
     ahead:     so many parts beyond the last at which one fails are attacked, every second one, in one batch
@@ -29,7 +28,7 @@ class Hunt:
     share:     of the remaining time, for one search over what the witnesses leave
     """
 
-    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=20, restarts=2, sets=3))
+    attack: Attack = LIGHT
     following: Attack = GOING_ON
     parts: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
     ahead: int = 4

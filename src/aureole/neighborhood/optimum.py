@@ -16,7 +16,7 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.cover import Cover, Stuck, descend
-from aureole.neighborhood.gap import stated
+from aureole.neighborhood.gap import alone_first, stated
 from aureole.neighborhood.hunt import Hunt, attack_down, inner
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
@@ -49,7 +49,7 @@ class Optimum(Method):
 
     gap: float = 0.05
     first: Method = field(default_factory=lambda: Certificate(share=(0.5, 0.6, 0.8, 1.0)))
-    share: float = 0.2
+    share: float = 0.25
     closing: float = 0.85
     corners: float = 0.2
     facets: float = 0.85
@@ -94,7 +94,7 @@ class Optimum(Method):
                 self._corners(prover, left, patterns, alone)
         else:
             with prover.in_share(self.facets):
-                self._cover(prover, left, cover)
+                self._cover(prover, left, patterns, cover)
             if cover.bound <= left.best(prover.budget).value:
                 return  # single witnesses would have a long way to go
         part, descended = 1.0, False
@@ -121,7 +121,7 @@ class Optimum(Method):
                     return
                 part, prover.query_seconds = 0.5, 2 * prover.query_seconds
 
-    def _cover(self, prover: Prover, left: Left, cover: Cover) -> None:
+    def _cover(self, prover: Prover, left: Left, patterns: Patterns, cover: Cover) -> None:
         """Facets of the size that would close the gap, over all directions; proofs where these are hardest to find."""
         problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
         hard: list[tuple[float, Stuck]] = []  # since the last proofs: the margin found where it was stuck
@@ -142,8 +142,7 @@ class Optimum(Method):
             cover.learn(stuck.radii, image)
             return True
 
-        for image in prover.witnesses:
-            cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
+        alone_first(cover, problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget)
         while True:
             turn = prover.budget.at_most(self.descent * prover.budget.remaining)
             descend(cover, known, lambda: prover.size / (1 - self.gap), learn, turn)

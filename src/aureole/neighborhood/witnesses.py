@@ -21,6 +21,9 @@ from aureole.verify.stages import Screen
 GOING_ON = SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05))
 """Short, from the given starts alone: from images that fail, or nearly, at other radii."""
 
+LIGHT = SmoothPgd(steps=20, restarts=2, sets=3)
+"""For many neighborhoods; of six sets of rows the first three are worth their time."""
+
 CLEARLY = 0.01
 """Score units below zero: images that fail by as much make others like them fail at radii a little smaller."""
 
