@@ -1,7 +1,7 @@
 """The distance of a result to the best possible, from the witnesses known and attacks for more."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -65,39 +65,51 @@ def bounded(
         left.without(image)
     if not Cover.suits(problem):
         return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
-    cover = Cover(problem)
-    alone_first(cover, problem, left, patterns, hunt, found.size, gap, generator, budget)
+    facets = Facets(problem, Cover(problem), left, hunt, gap, generator, device)
+    facets.alone(patterns, found.size, budget)
+    descend(
+        facets.cover, lambda: facets.bound(budget), lambda: found.size / (1 - gap),
+        lambda stuck: facets.asked(stuck, budget)[0] <= 0, budget,
+    )  # fmt: skip
+    return stated(found, facets.bound(budget))
 
-    def known() -> float:
-        return left.best(budget).value
 
-    def learn(stuck: Stuck) -> bool:
-        radii = problem.within(stuck.radii)
-        margin, image = lowered(problem, radii, stuck.image, hunt.attack, generator, budget, device)
+@dataclass(frozen=True, eq=False)
+class Facets:
+    """A cover beside what single witnesses leave: an image that is found lowers both bounds."""
+
+    problem: Problem
+    cover: Cover
+    left: Left
+    hunt: Hunt
+    gap: float
+    generator: torch.Generator
+    device: torch.device | str
+
+    def bound(self, budget: Budget) -> float:
+        """The lower of the two."""
+        return min(self.left.best(budget).value, self.cover.bound)
+
+    def alone(self, patterns: Patterns, size: float, budget: Budget) -> None:
+        """Single witnesses, which lower the bound fast at first; the cover then tries the changes of all known ones.
+
+        size: proved
+        """
+        problem, most = self.problem, FIRST * budget.remaining
+        attack_down(problem, self.left, patterns, self.hunt, size, self.gap, self.generator, budget, most)
+        for image in self.left.images:
+            self.cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
+
+    def asked(self, stuck: Stuck, budget: Budget) -> tuple[float, Float[Tensor, "channels height width"]]:
+        """The least margin found where the cover is stuck, and the image; one that fails is learnt."""
+        radii = self.problem.within(stuck.radii)
+        margin, image = lowered(
+            self.problem, radii, stuck.image, self.hunt.attack, self.generator, budget, self.device
+        )  # fmt: skip
         if margin <= 0:
-            left.without(image)
-            cover.learn(stuck.radii, image)
-        return margin <= 0
-
-    descend(cover, known, lambda: found.size / (1 - gap), learn, budget)
-    return stated(found, min(known(), cover.bound))
-
-
-def alone_first(
-    cover: Cover,
-    problem: Problem,
-    left: Left,
-    patterns: Patterns,
-    hunt: Hunt,
-    size: float,
-    gap: float,
-    generator: torch.Generator,
-    budget: Budget,
-) -> None:
-    """Lower the bound by single witnesses, which do it fast at first, and let the cover try their changes."""
-    attack_down(problem, left, patterns, hunt, size, gap, generator, budget, FIRST * budget.remaining)
-    for image in left.images:
-        cover.learn(problem.rings.peak((image - problem.image).abs().amax(0)), image)
+            self.left.without(image)
+            self.cover.learn(stuck.radii, image)
+        return margin, image
 
 
 def stated(found: Neighborhood, bound: float) -> Neighborhood:

@@ -16,14 +16,13 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.cover import Cover, Stuck, descend
-from aureole.neighborhood.gap import alone_first, stated
+from aureole.neighborhood.gap import Facets, stated
 from aureole.neighborhood.hunt import Hunt, attack_down, inner
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import Left, only_way_out
-from aureole.neighborhood.witnesses import lowered
 from aureole.verify import COMPLETE
 
 NEAR = 0.8
@@ -124,29 +123,24 @@ class Optimum(Method):
     def _cover(self, prover: Prover, left: Left, patterns: Patterns, cover: Cover) -> None:
         """Facets of the size that would close the gap, over all directions; proofs where these are hardest to find."""
         problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
+        facets = Facets(problem, cover, left, self.hunt, self.gap, generator, prover.device)
         hard: list[tuple[float, Stuck]] = []  # since the last proofs: the margin found where it was stuck
 
-        def known() -> float:
-            return left.best(prover.budget).value
-
         def learn(stuck: Stuck) -> bool:
-            margin, image = lowered(
-                problem, problem.within(stuck.radii), stuck.image, self.hunt.attack, generator, prover.budget,
-                prover.device,
-            )  # fmt: skip
+            margin, image = facets.asked(stuck, prover.budget)
             if margin > 0:
                 hard.append((margin, replace(stuck, image=image)))
                 return False
             prover.remember([image])
-            left.without(image)
-            cover.learn(stuck.radii, image)
             return True
 
-        alone_first(cover, problem, left, patterns, self.hunt, prover.size, self.gap, generator, prover.budget)
+        facets.alone(patterns, prover.size, prover.budget)
         while True:
             turn = prover.budget.at_most(self.descent * prover.budget.remaining)
-            descend(cover, known, lambda: prover.size / (1 - self.gap), learn, turn)
-            wanted = (1 - self.gap) * min(known(), cover.bound)
+            descend(
+                cover, lambda: facets.bound(prover.budget), lambda: prover.size / (1 - self.gap), learn, turn
+            )  # fmt: skip
+            wanted = (1 - self.gap) * facets.bound(prover.budget)
             if prover.size >= wanted or prover.budget.expired:
                 return
             news, size = False, prover.size
