@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 
 from aureole.core import AboveThreshold, Budget, Rings, TopK, Verdict
 from aureole.neighborhood import Problem, cover, named_weights
-from aureole.neighborhood.cover import Cover, Covering, Stuck, descend
+from aureole.neighborhood.cover import Cell, Cover, Covering, Judged, Stuck, descend
 from aureole.verify import prove
 from nets_zoo import F64, Sketch, image_of, seeded
 
@@ -109,6 +109,20 @@ def test_where_nothing_known_fails_it_attacks(linear_problem):
     found = Cover(problem, replace(ONE, steps=0))
     descend(found, lambda: 3.0, lambda: 1.1, lambda stuck: pytest.fail(f"stuck at {stuck.radii}"), Budget.seconds(60.0))
     assert found.bound <= 1.11
+
+
+def test_images_of_a_tiny_facet_are_made_one_once(linear_problem):
+    """Pushes may part them again; with no end to that a search stood still for a minute."""
+    problem = linear_problem()
+    found, middle = Cover(problem), torch.tensor([1.0, 1.0, 1.0], dtype=F64) / 3
+    corners = middle + 1e-3 * (torch.eye(3, dtype=F64) - 1 / 3)
+    changes = torch.stack([torch.full((1, 3, 3), value) for value in (0.5, 0.6, 0.7)])
+    cell, fails_in_the_middle = Cell(corners, changes), Judged(0.1, 0.1, -0.1)
+    (one,), _ = found._divided(cell, fails_in_the_middle, corners, 1.0)
+    assert bool((one.changes == one.changes[0]).all())
+    halves, stuck = found._divided(replace(one, changes=changes), fails_in_the_middle, corners, 1.0)
+    assert len(halves) == 2
+    assert not stuck
 
 
 def test_a_size_that_is_refused_is_given_up(linear_problem):

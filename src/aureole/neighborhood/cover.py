@@ -97,6 +97,7 @@ class Cell:
     since:   halvings since its images were pushed
     cold:    halvings since its middle was attacked
     stalled: pushes in a row that gained nothing
+    mixed:   whether its images were made one: once, for pushes may part them again
     """
 
     corners: Float[Tensor, "corners rings"]
@@ -105,6 +106,7 @@ class Cell:
     since: int = 99
     cold: int = 99
     stalled: int = 0
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ class Cover:
         if failing:
             done[failing] = self._fail(torch.stack([found[n].changes for n in failing]), radii[failing])
         return [
-            ([replace(cell, size=size)], False) if ended else self._divided(cell, told, own, size)
+            ([replace(cell, size=size, mixed=False)], False) if ended else self._divided(cell, told, own, size)
             for cell, told, own, ended in zip(found, judged, radii, done.tolist(), strict=True)
         ]
 
@@ -261,9 +263,9 @@ class Cover:
         tiny = length <= self._how.tiny * size
         if tiny and (judged.middle > 0 or length <= self._how.tiny * size / ENOUGH):
             return [cell], judged.middle <= 0 or cell.stalled > 1  # else pushes may still get on
-        if tiny and not bool((cell.changes == cell.changes[0]).all()):  # images too unlike for radii so alike
+        if tiny and not cell.mixed:  # images too unlike for radii so alike
             change = self._mixed(cell.changes, radii)
-            return [replace(cell, changes=change.expand_as(cell.changes), since=0)], False
+            return [replace(cell, changes=change.expand_as(cell.changes), since=0, mixed=True)], False
         return self._halves(cell, radii), False
 
     def _worth_a_push(self, cell: Cell, judged: Judged) -> bool:
@@ -360,7 +362,9 @@ class Cover:
         for end in (first, second):
             corners, changes = cell.corners.clone(), cell.changes.clone()
             corners[end], changes[end] = corner, change
-            halves.append(replace(cell, corners=corners, changes=changes, since=cell.since + 1, cold=cell.cold + 1))
+            halves.append(
+                replace(cell, corners=corners, changes=changes, since=cell.since + 1, cold=cell.cold + 1, mixed=False)
+            )
         return halves
 
     def _middles(
