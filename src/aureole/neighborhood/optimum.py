@@ -152,7 +152,7 @@ class Optimum(Method):
                 news = prover.size > size
                 if answer.witness is not None:
                     news = learn(replace(stuck, image=answer.witness)) or news
-            if not news:
+            if hard and not news:
                 if prover.query_seconds >= prover.budget.remaining:
                     return
                 prover.query_seconds *= 2  # what was given up is asked again
