@@ -4,7 +4,7 @@ from math import comb
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aureole.core import Budget
@@ -16,7 +16,7 @@ EXACT = Directions(kept=1e-6)
 """For the attack, which is exact on this network."""
 
 
-def asked(problem, directions=EXACT, prices=PRICES):
+def asked(problem, prices=PRICES):
     """All radii asked about and which were proved, by a prover to whom the rings cost so much."""
     steps, sizes = [], [0.0]
 
@@ -27,7 +27,7 @@ def asked(problem, directions=EXACT, prices=PRICES):
             sizes.append(max(sizes[-1], problem.size(radii)))
         return robust
 
-    directions(problem, lambda: sizes[-1], proved, Budget(), 0)
+    EXACT(problem, lambda: sizes[-1], proved, Budget(), 0)
     return steps, sizes
 
 
@@ -63,6 +63,8 @@ def test_where_attacks_are_too_optimistic_about_one_ring_others_are_tried(linear
     st.lists(st.floats(0, 1), min_size=3, max_size=3),
     st.lists(st.floats(0, 3), min_size=3, max_size=3),
 )
+@example([0.0, 0.0, 0.0], [5e-324, 5e-324, 0.0], [1.0, 1.0, 1.0])
+@example([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [5e-324, 5e-324, 0.0])
 def test_floors_and_caps_are_kept(linear_problem, floors, more, weights):
     floors = torch.tensor(floors, dtype=F64)
     caps = (floors + torch.tensor(more, dtype=F64)).clamp(max=1)

@@ -388,7 +388,7 @@ def descend(
 ) -> None:
     """Lower a cover's bound to the wanted one, or as far as images that fail are found.
 
-    known:  a bound; what is learnt on the way may lower it
+    known:  another bound; what is learnt on the way may lower it
     wanted: may rise on the way
     ask:    is told where nothing fails clearly; false when nothing came of it and the size is to be given up
     """

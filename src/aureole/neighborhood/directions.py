@@ -84,11 +84,13 @@ class Directions:
             best = int(rooms.argmax())
             most = float(rooms[best])
             had = max(size() - base, most / 4)
-            if most <= end or base + most <= (1 + self.near) * (base + had):
+            target, before = sqrt(most * had), size()
+            if most <= end or target <= had or base + most <= (1 + self.near) * (base + had):  # the second: underflow
                 return
-            target = sqrt(most * had)
-            if not proved(problem.floors + target / sizes[best] * ways[best]):
+            if not proved(problem.within(problem.floors + target / sizes[best] * ways[best])):
                 rooms *= (target / most) ** (shares @ shares[best])
+            elif size() <= before:  # rooms as small as rounding
+                return
 
 
 def _rings(problem: Problem) -> Int[Tensor, "some"]:

@@ -68,7 +68,7 @@ def bounded(
     facets = Facets(problem, Cover(problem), left, hunt, gap, generator, device)
     facets.alone(patterns, found.size, budget)
     descend(
-        facets.cover, lambda: facets.bound(budget), lambda: found.size / (1 - gap),
+        facets.cover, lambda: left.best(budget).value, lambda: found.size / (1 - gap),
         lambda stuck: facets.asked(stuck, budget)[0] <= 0, budget,
     )  # fmt: skip
     return stated(found, facets.bound(budget))

@@ -138,7 +138,7 @@ class Optimum(Method):
         while True:
             turn = prover.budget.at_most(self.descent * prover.budget.remaining)
             descend(
-                cover, lambda: facets.bound(prover.budget), lambda: prover.size / (1 - self.gap), learn, turn
+                cover, lambda: left.best(prover.budget).value, lambda: prover.size / (1 - self.gap), learn, turn
             )  # fmt: skip
             wanted = (1 - self.gap) * facets.bound(prover.budget)
             if prover.size >= wanted or prover.budget.expired:
