@@ -14,6 +14,8 @@ from onnx_models import Step, array, chain
 from aureole.core import InputError
 from aureole.core.graph import Conv, Linear
 from aureole.nets import OnnxNetwork, load, load_onnx
+from aureole.nets.lowering import tanh
+from aureole.nets.operators import OPERATORS
 
 RNG = np.random.default_rng(0)
 F32 = np.float32
@@ -270,12 +272,30 @@ CASES = {
     "reduce-mean": (IMAGE, [CONV, RELU, step("ReduceMean", ints(2, 3), keepdims=0)]),
     "reduce-mean-other": (IMAGE, [CONV, RELU, step("ReduceMean", ints(1, -1))]),
     "reduce-sum": (IMAGE, [CONV, step("ReduceSum", ints(1), keepdims=0), RELU]),
+    "pad-slice-conv": (
+        IMAGE,
+        [
+            step("Pad", ints(0, 0, 1, 0, 0, 0, 2, 1)),
+            step("Slice", ints(0), ints(7), ints(2)),  # the last two rows are gone, the order of the others is kept
+            step("Conv", a(3, 2, 3, 3), a(3)),
+        ],
+    ),
+    "pad-reshape-conv": (
+        IMAGE,
+        [step("Pad", ints(0, 0, 0, 0, 0, 0, 2, 1)), step("Reshape", ints(1, 2, 6, 8)), step("Conv", a(3, 2, 3, 3))],
+    ),
+    "reduce-all": (IMAGE, [step("Mul", a(5)), RELU, step("ReduceMean")]),
+    "reduce-all-empty": (IMAGE, [step("Mul", a(5)), RELU, step("ReduceMean", ints())]),
+    "reduce-sum-empty": ([1, 4], [("ReduceSum", [None, ints()], {}), ("Sub", ["x", "t0"], {}), RELU]),
+    "reduce-nothing": (IMAGE, [CONV, step("ReduceMean", ints(), noop_with_empty_axes=1), RELU]),
+    "reduce-sum-nothing": (IMAGE, [CONV, step("ReduceSum", noop_with_empty_axes=1), RELU]),
+    "clip-largest": ([1, 5], [step("MatMul", a(5, 6)), step("Clip", np.array(0, F32), np.array(np.finfo(F32).max))]),
     "nothing": ([1, 3], [step("Identity")]),
     "scaled-scores": ([1, 3], [RELU, step("Mul", a(3))]),
 }
 
 
-AXES_AS_INPUT = ("pad-axes", "reduce-mean", "reduce-mean-other")
+AXES_AS_INPUT = ("pad-axes", "reduce-mean", "reduce-mean-other", "reduce-all-empty", "reduce-nothing")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -326,6 +346,34 @@ def test_a_trailing_softmax_is_dropped_with_a_note(tmp_path):
     assert network.notes == network.graph.notes == ("the trailing Softmax was dropped: scores are logits",)
     assert network.graph.softmax
     agree(network)
+
+
+@pytest.mark.parametrize(
+    ("opset", "axis", "shape", "whole"),
+    [(13, -1, (1, 4), True), (13, 1, (1, 4), True), (13, -1, (1, 2, 2), False), (13, 1, (1, 4, 1), True),
+     (13, 1, (4,), False), (11, 1, (1, 2, 2), True), (11, 2, (1, 2, 2), False), (11, 0, (1, 2, 2), True),
+     (13, 5, (1, 4), False)],
+)  # fmt: skip
+def test_a_softmax_over_groups_of_scores_is_not_dropped(opset, axis, shape, whole, tmp_path):
+    """It would change which of two scores in different groups is the higher one."""
+    steps = [
+        ("MatMul", [None, a(4, 4)], {}),
+        ("Reshape", [None, ints(*shape)], {}),
+        ("Softmax", [None], {"axis": axis}),
+    ]
+    path = chain(tmp_path / "net.onnx", [1, 4], steps, opset=opset)
+    if whole:
+        assert load_onnx(path).graph.softmax
+    else:
+        with pytest.raises(InputError, match="must be over all scores"):
+            load_onnx(path)
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    path = chain(tmp_path / "net.onnx", [1, 4], [("MatMul", [None, a(4, 3)], {}), ("Relu", [None], {})])
+    monkeypatch.setitem(OPERATORS, "Relu", tanh)
+    with pytest.raises(InputError, match="does not compute what the network does"):
+        load_onnx(path)
 
 
 @pytest.mark.parametrize("name", ["conv", "channels-last", "mlp", "conv-groups", "pad-conv", "nothing"])

@@ -122,6 +122,11 @@ GOOD |= {
     "pooled": ("cg", pooled),
     "relu6": ("cf", lambda n, x: n.f(F.relu6(n.c(x) * 9).flatten(1))),
     "pieces": ("cf", lambda n, x: n.f(torch.cat(n.c(x).chunk(2, 1)[::-1], 1).flatten(1))),
+    "normalised by numbers": ("cf", lambda n, x: n.f(n.c((x - 0.1307) / 0.3081).flatten(1))),
+    "numbers": ("cf", lambda n, x: n.f((0.9 - (n.c(x).relu() + 0.1).clamp(-0.1, 0.3) * 1e-3).flatten(1))),
+    "padding with a number": ("c", lambda n, x: F.pad(n.c(x), (1, 1), value=0.1).flatten(1)),
+    "hardtanh": ("c", lambda n, x: F.hardtanh(n.c(x), -0.3, 0.3).flatten(1)),
+    "dropout of channels": ("c", lambda n, x: F.alpha_dropout(F.dropout2d(n.c(x), 0.3, n.training), 0.1).flatten(1)),
     "the image itself last": ("c", lambda n, x: x.flatten(1)),
 }
 

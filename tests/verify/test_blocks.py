@@ -179,6 +179,19 @@ def test_a_network_that_is_linear_on_the_region_is_left_to_its_bounds():
         assert not after.proved
 
 
+def test_one_tile_leaves_time_to_a_small_milp(monkeypatch):
+    """Else one hard row would take it all, and stages that decide the question in a second would never be asked."""
+    given = []
+    monkeypatch.setattr(Blocks, "_grow", lambda self, query, *rest, **how: given.append(query.budget.remaining))
+    monkeypatch.setattr(tiles_module, "SEEN", 0.0)
+    query, known = open_one("pooled", 1)
+    query = replace(query, budget=Budget.seconds(100.0))
+    Blocks(small=-1)(query, known)
+    Blocks()(query, known)
+    whole, part = given[0], given[-1]
+    assert whole > 90 and part <= 30
+
+
 # ---- several sets
 
 

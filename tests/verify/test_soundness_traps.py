@@ -1,15 +1,19 @@
 """Ways in which a prover can believe too much, each found by a reviewer in an earlier version."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aureole.core import Region, TopK, Verdict
-from aureole.core.graph import Graph, Input, Linear, Node
+from aureole.core import Budget, Region, TopK, Verdict, Why
+from aureole.core.graph import Graph, Input, Linear, Node, Relu
 from aureole.nets import trace
 from aureole.verify import Portfolio, prove
-from aureole.verify.stages import Milp, Screen
+from aureole.verify.blocks import Blocks
+from aureole.verify.choose import Choose
+from aureole.verify.stages import Milp, Ranges, Screen, Stage
 
 
 def linear(weight: Tensor, bias: Tensor) -> Graph:
@@ -73,5 +77,45 @@ def test_a_ball_holds_no_image_further_than_its_radius() -> None:
 
 
 def test_what_reads_bounds_comes_after_them() -> None:
-    with pytest.raises(ValueError, match="Screen"):
-        Portfolio((Milp(),))
+    for stage in (Milp(), Ranges(), Choose(), Blocks()):
+        with pytest.raises(ValueError, match="Screen"):
+            Portfolio((stage,))
+
+
+def test_a_bound_that_overflowed_is_none_in_a_part_of_the_box_either() -> None:
+    """Found in review: `score 0 = 1e320 |x0|` as sums of relus, whose planes have coefficients beyond float64."""
+    count, large, near = 60, 1e160, 1e-300
+    sign = torch.ones(count, dtype=torch.float64)
+    sign[1::2] = -1
+    first = torch.stack([large * sign, torch.zeros_like(sign)], 1)
+    second = torch.zeros(2, count, dtype=torch.float64)
+    second[0] = large / 30
+    graph = Graph((
+        Node(Input(), (), (2,)), Node(Linear(first, -large * near / 2 * sign), (0,), (count,)),
+        Node(Relu(), (1,), (count,)), Node(Linear(second, torch.tensor([0.0, 1e19], dtype=torch.float64)), (2,), (2,)),
+    ))  # fmt: skip
+    region = Region(*(torch.tensor([ends], dtype=torch.float64) for ends in ([-near, -near], [3 * near, near])))
+    failing = torch.tensor([near / 2, 0.0], dtype=torch.float64)
+    assert region.contains(failing) and float(TopK(0, 1).margin(graph.replay(failing))) < 0
+    assert prove(graph, region, TopK(0, 1), budget=Budget.seconds(3.0)).verdict is not Verdict.ROBUST
+
+
+def test_a_proof_that_an_image_refutes_is_none() -> None:
+    """Whatever went wrong: the worst image known is inside the region, and its margin is below the bound."""
+
+    class Wrong(Stage):
+        name = "wrong"
+
+        def __call__(self, query, known):
+            return replace(known, proved=Why.BOUNDS, together=known.least + 0.1)
+
+    graph = linear(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    region = Region.ball(torch.tensor([0.8, 0.2], dtype=torch.float64), 0.01)
+    answer = prove(graph, region, TopK(0, 1), Portfolio((Wrong(),)))
+    assert answer.verdict is Verdict.UNKNOWN and "please report" in answer.detail
+
+
+def test_a_margin_within_rounding_is_said_to_be_so() -> None:
+    graph = linear(torch.zeros(2, 2, dtype=torch.float64), torch.tensor([5e-7, 0.0], dtype=torch.float64))
+    answer = prove(graph, Region.ball(torch.tensor([0.5, 0.5], dtype=torch.float64), 0.1), TopK(0, 1))
+    assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, Why.INCOMPLETE) and "to spare" in answer.detail

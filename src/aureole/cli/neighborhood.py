@@ -161,6 +161,12 @@ def record_answer(
     return result | {"record": str(folder)}
 
 
+def _maximal(result: dict[str, Any], delta: float) -> str:
+    if result["maximal"] is None:
+        return "not looked at"
+    return f"{'yes' if result['maximal'] else 'not shown'}: {words.growth(result, delta)}"
+
+
 def _tell(result: dict[str, Any], network: str, question: Question, settings: Settings, pictures: list[Path]) -> None:
     config = question.words()
     around = words.the_object(config)
@@ -174,13 +180,10 @@ def _tell(result: dict[str, Any], network: str, question: Question, settings: Se
         advice = "before the interruption" if result["interrupted"] else "in the time given; pass a longer --timeout"
         sentence = f"Open: no radii around {around} were proved {advice}."
     radii = result["radii"]
-    maximal = {None: "not looked at", True: "yes: no ring can grow", False: "not shown"}[result["maximal"]]
-    if result["open_rings"]:
-        maximal += f"; {len(result['open_rings'])} of {len(radii)} rings might still grow"
     facts = [
         ("size", words.size(result, asdict(settings))),
         ("radii", f"{min(radii):.4g} to {max(radii):.4g}"),
-        ("maximal", maximal),
+        ("maximal", _maximal(result, settings.delta)),
         ("prover calls", calls_in_words(result["calls"])),
         ("time", f"{result['seconds']:.1f} s"),
         ("record", result["record"]),

@@ -15,6 +15,9 @@ from aureole.core.errors import InputError
 from aureole.core.graph import Add, Op, Relu, Sigmoid, Tanh
 from aureole.nets.values import MOST_WEIGHTS, Builder, Floats, Value
 
+NO_LIMIT = 3.4e38
+"""Some exporters write the largest float32 number where they mean that there is no limit."""
+
 Argument = Value | NDArray[Any] | None
 """A tensor that the network computes, a constant, or an optional input left out."""
 
@@ -171,12 +174,13 @@ def clip(call: Call) -> Value:
     ends = (call.constant(1) if len(call.arguments) > 1 else call.attributes.get("min"),
             call.constant(2) if len(call.arguments) > 2 else call.attributes.get("max"))  # fmt: skip
     low, high = (None if end is None else float(np.asarray(end)) for end in ends)
+    low, high = (None if end is None or abs(end) >= NO_LIMIT else end for end in (low, high))
     value = call.computed(0)
     if low is not None and high is not None and low > high:
         raise call.refuse(f"its limits {low:g} and {high:g} are in the wrong order")
-    if low is not None and np.isfinite(low):
+    if low is not None:
         value = relu(replace(call, arguments=[value.affine(1.0, -low)])).affine(1.0, low)
-    if high is not None and np.isfinite(high):
+    if high is not None:
         value = relu(replace(call, arguments=[value.affine(-1.0, high)])).affine(-1.0, high)
     return value
 
@@ -184,8 +188,7 @@ def clip(call: Call) -> Value:
 def reduce(call: Call) -> Value:
     """ReduceMean or ReduceSum over given axes, as a matrix."""
     value, shape = call.computed(0), call.computed(0).order.shape
-    given = call.constant(1) if len(call.arguments) > 1 else call.attributes.get("axes")
-    axes = {int(a) % len(shape) for a in (range(len(shape)) if given is None else np.asarray(given).ravel())}
+    axes = reduced_axes(call)
     short = tuple(1 if a in axes else n for a, n in enumerate(shape))
     out, size = math.prod(short), math.prod(shape)
     if out * size > MOST_WEIGHTS:
@@ -197,6 +200,16 @@ def reduce(call: Call) -> Value:
     kept = bool(call.attributes.get("keepdims", 1))
     final = short if kept else tuple(n for a, n in enumerate(shape) if a not in axes)
     return call.builder.linear(value, weight, np.zeros(out), final, call.name)
+
+
+def reduced_axes(call: Call) -> set[int]:
+    """The axes of a reduction; where none are named all of them, or none at all (`noop_with_empty_axes`)."""
+    count = call.computed(0).order.ndim
+    given = call.constant(1) if len(call.arguments) > 1 else call.attributes.get("axes")
+    named = np.empty(0) if given is None else np.asarray(given).ravel()
+    if not named.size and not call.attributes.get("noop_with_empty_axes"):
+        return set(range(count))
+    return {int(axis) % count for axis in named}
 
 
 def concat(call: Call) -> Value:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from aureole.core.graph import Conv, MaxPool
-from aureole.nets.lowering import Call, reduce
+from aureole.nets.lowering import Call, reduce, reduced_axes
 from aureole.nets.values import Floats, Padding, Value
 
 
@@ -114,7 +114,8 @@ def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Win
 def _with_padding(call: Call, value: Value, window: Window) -> tuple[Value, Window]:
     """What a padding node reads, and the window with that padding."""
     found = call.builder.paddings.get(value.node)
-    if found is None or not value.plain or not np.array_equal(value.order.ravel(), np.arange(value.order.size)):
+    whole = call.builder.whole(value.node, (1, *call.builder.nodes[value.node].shape))
+    if found is None or not value.plain or not np.array_equal(value.order, whole.order):
         return value, window
     before = (window.before[0] + found.before[0], window.before[1] + found.before[1])
     after = (window.after[0] + found.after[0], window.after[1] + found.after[1])
@@ -229,9 +230,8 @@ def average_pool(call: Call) -> Value:
 def reduce_planes(call: Call) -> Value:
     """ReduceMean over the rows and columns of an image is a GlobalAveragePool; `reduce` does the others."""
     value = call.computed(0)
-    given = call.constant(1) if len(call.arguments) > 1 else call.attributes.get("axes")
-    axes = () if given is None else tuple(sorted(int(a) % value.order.ndim for a in np.asarray(given).ravel()))
-    if call.kind != "ReduceMean" or value.order.ndim != 4 or value.order.shape[0] != 1 or axes != (2, 3):
+    image = value.order.ndim == 4 and value.order.shape[0] == 1
+    if call.kind != "ReduceMean" or not image or reduced_axes(call) != {2, 3}:
         return reduce(call)
     pooled = average_pool(replace(call, kind="GlobalAveragePool", attributes={}))
     kept = bool(call.attributes.get("keepdims", 1))

@@ -20,6 +20,7 @@ from torch import Tensor
 from aureole.core.errors import InputError
 from aureole.core.files import read_bytes
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
+from aureole.nets.agreement import check_same
 from aureole.nets.lowering import Argument, Call
 from aureole.nets.normalise import Scales, checked
 from aureole.nets.onnx_replay import OnnxModel
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 OLDEST_OPSET = 7
 _FIRST_OPSET_WITH_AXES = 13
+SINGLE, DOUBLE = 1e-3, 1e-9
+"""How far a model's scores may be from those of its graph, which computes in float64 (`check_same`)."""
+
 _DTYPES = {1: torch.float32, 11: torch.float64}  # onnx.TensorProto.FLOAT and DOUBLE
 
 
@@ -102,8 +106,8 @@ def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Sca
     name, shape, dtype = _input(model, constants)
     if len(model.graph.output) != 1:
         raise InputError(f"the model has {len(model.graph.output)} outputs; it must have one vector of scores")
-    notes = _drop_softmax(model, opset)
-    softmax = bool(notes)
+    softmax = _drop_softmax(model)
+    notes = () if softmax is None else (f"the trailing {softmax.op_type} was dropped: scores are logits",)
     if mean is not None or std is not None:
         constants |= _normalise(model, name, shape, dtype, checked(mean, std, _channels(shape)))
     size = math.prod(shape)
@@ -117,6 +121,8 @@ def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Sca
     if wanted not in builder.values:
         raise InputError(f"the output {wanted} does not depend on the input")
     scores = builder.values[wanted]
+    if softmax is not None:
+        _check_softmax(softmax, opset, scores.order.shape)
     end = builder.laid_out(scores, (scores.order.size,), "output")
     nodes = builder.nodes[: end + 1] if end else [*builder.nodes, Node(Reshape(), (0,), (size,), "output")]
     source = OnnxModel.load(
@@ -125,8 +131,10 @@ def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Sca
     if source is None:
         notes = (*notes, UNREPLAYED)
     precision = torch.float64 if source is None else dtype
-    graph = Graph(without_unread(nodes), source, precision, notes, softmax)
+    graph = Graph(without_unread(nodes), source, precision, notes, softmax is not None)
     check_finite(graph)
+    if source is not None:
+        check_same(graph, source, SINGLE if dtype == torch.float32 else DOUBLE)
     return OnnxNetwork(graph, shape, builder.layout, notes, sha256)
 
 
@@ -196,18 +204,28 @@ def _unused(name: str, taken: set[str]) -> str:
     return name
 
 
-def _drop_softmax(model: "onnx.ModelProto", opset: int) -> tuple[str, ...]:
-    """Let the model end before a trailing Softmax over its scores."""
+def _drop_softmax(model: "onnx.ModelProto") -> "onnx.NodeProto | None":
+    """Let the model end before a trailing Softmax, which comes back."""
     last = next((n for n in model.graph.node if model.graph.output[0].name in n.output), None)
     if last is None or last.op_type not in ("Softmax", "LogSoftmax"):
-        return ()
-    axis = next((a.i for a in last.attribute if a.name == "axis"), -1 if opset >= _FIRST_OPSET_WITH_AXES else 1)
-    if axis not in (-1, 1):
-        raise InputError(f"node {_name(last)} ({last.op_type}): a softmax over axis {axis} is not supported")
+        return None
     model.graph.output[0].name = last.input[0]
     model.graph.output[0].type.tensor_type.ClearField("shape")
     model.graph.node.remove(last)
-    return (f"the trailing {last.op_type} was dropped: scores are logits",)
+    return last
+
+
+def _check_softmax(node: "onnx.NodeProto", opset: int, shape: tuple[int, ...]) -> None:
+    """InputError unless it is over all scores at once: only then does it keep their order."""
+    along = opset >= _FIRST_OPSET_WITH_AXES  # before, over the axis and all that follow
+    axis = next((a.i for a in node.attribute if a.name == "axis"), -1 if along else 1)
+    inside = -len(shape) <= axis < len(shape)
+    size = (shape[axis] if along else math.prod(shape[axis % len(shape) :])) if inside else 0
+    if size != math.prod(shape):
+        raise InputError(
+            f"node {_name(node)} ({node.op_type}): a softmax over axis {axis} of shape {shape} is not supported; it "
+            "must be over all scores"
+        )
 
 
 def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[str, NDArray[Any]]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from aureole.core.errors import InputError
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
+from aureole.nets.agreement import check_same
 from aureole.nets.normalise import Normalised, Scales
 from aureole.nets.trace_ops import MOVES, PASS_THROUGH, TRANSLATIONS, Traced
 from aureole.nets.values import Builder, Value
@@ -46,7 +47,7 @@ def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None
     notes = (f"the trailing {softmax} was dropped: scores are logits",) if softmax else ()
     graph = Graph(nodes, source=source, notes=notes, softmax=bool(softmax))
     check_finite(graph)
-    _check_same(graph, source, shape)
+    check_same(graph, lambda images: torch.cat([source(image[None]) for image in images]))  # a batch of 1 may be wanted
     return graph
 
 
@@ -87,15 +88,6 @@ def _without_softmax(program: torch.export.ExportedProgram, module: nn.Module) -
     plain.graph.erase_node(end)
     plain.recompile()
     return plain, "LogSoftmax" if "log" in str(last.target) else "Softmax"
-
-
-def _check_same(graph: Graph, module: nn.Module, shape: tuple[int, ...]) -> None:
-    """InputError unless graph and module agree on random images: a proof must be about the user's network."""
-    images = torch.rand(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected = torch.cat([module(image[None]) for image in images])  # it may insist on a batch of 1
-    traced = graph(images)
-    if expected.shape != traced.shape or not torch.allclose(expected, traced, rtol=1e-9, atol=1e-9, equal_nan=True):
-        raise InputError("the traced graph does not compute what the network computes; please report this network")
 
 
 def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tuple[Node, ...]:

@@ -55,7 +55,7 @@ class Traced:
 
     def passed(self) -> Value:
         """The first argument, for operators that change nothing here."""
-        if self.fx.target is torch.ops.aten.dropout.default and self["train"]:
+        if self.values.get("train"):
             raise self.refuse("it drops values in evaluation too; pass training=self.training")
         dtype = self.values.get("dtype")
         if dtype is not None and not dtype.is_floating_point:
@@ -78,7 +78,7 @@ class Traced:
 def _argument(value: Any) -> Argument:
     if value is None or isinstance(value, Value):
         return value
-    tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+    tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
     return tensor.to(torch.float64).numpy()
 
 
@@ -269,7 +269,8 @@ MOVES = frozenset(
 PASS_THROUGH = frozenset(
     f"aten.{name}"
     for name in (
-        "_to_copy.default", "alias.default", "clone.default", "contiguous.default", "detach.default",
-        "dropout.default", "lift_fresh_copy.default", "to.dtype",
+        "_to_copy.default", "alias.default", "alpha_dropout.default", "clone.default", "contiguous.default",
+        "detach.default", "dropout.default", "feature_alpha_dropout.default", "feature_dropout.default",
+        "lift_fresh_copy.default", "to.dtype",
     )
 )  # fmt: skip

@@ -136,16 +136,21 @@ def _lines(parts: Sequence[str]) -> str:
 _LONGEST = 155  # characters of a line of facts
 
 
-def _maximal(result: dict[str, Any], delta: float) -> str:
+def _maximal(result: Mapping[str, Any], delta: float) -> str:
     if result["maximal"] is None:
         return ""
+    what = growth(result, delta)
+    return f"maximal: {what}" if result["maximal"] else what
+
+
+def growth(result: Mapping[str, Any], delta: float) -> str:
+    """Which rings, or bands of rings, might still grow; `maximal` must have been looked at."""
+    what = "band" if result.get("bands") else "ring"
     if result["maximal"]:
-        return f"maximal: no {'band' if result.get('bands') else 'ring'} can grow by {delta:g}"
-    rings = result["open_rings"] or []
-    if result.get("bands"):
-        which = f"{len(rings)} of {len(result['radii'])} bands"
-    else:
-        which = f"rings {spans(rings)}" if len(spans(rings)) < 25 else f"{len(rings)} of {len(result['radii'])} rings"
+        return f"no {what} can grow by {delta:g}"
+    rings, count = result["open_rings"] or [], len(result["radii"])
+    short = what == "ring" and len(spans(rings)) < 25
+    which = f"rings {spans(rings)}" if short else f"{len(rings)} of {count} {what}s"
     return f"{which} might still grow by {delta:g}"
 
 

@@ -54,6 +54,7 @@ class Blocks(Stage):
     joining: share of the time left, until when tiles are joined
     level:   share of the time left, before more tiles are joined
     small:   with so few binaries a MILP is faster than joined tiles, and this stage ends before it joins any
+    single:  share of the time left, for a set where there is but one tile and the MILP is as small
     threads: tiles that grow at the same time
     most:    with more open sets than this, nothing is tried
     """
@@ -69,6 +70,7 @@ class Blocks(Stage):
     joining: float = 0.8
     level: float = 0.3
     small: int = 200
+    single: float = 0.3
     threads: int = 2
     most: int = 64
     name: str = "blocks"
@@ -77,6 +79,8 @@ class Blocks(Stage):
         cuts, mixes = heads(query.graph), known.open_mixes(query)
         if inexact(query.graph) or len(mixes) > self.most:
             return known
+        if not mixes:
+            return judge(query, known, Why.BLOCKS)
         tilings = [Tiling.of(query.region, known.bounds, known.relaxations, cut) for cut in cuts]
         tiling, begun = self._tiling(query, known, [tiling for tiling in tilings if tiling is not None])
         if tiling is None:
@@ -155,6 +159,8 @@ class Blocks(Stage):
         here: list[np.ndarray] = []  # the rows' values where these tiles are least
         real = [(query.graph(image[None])[0] @ picked.T).numpy() for image in _images(query, known)]
         part, small, top = query, None, None
+        if len(tiling.tiles) == 1 and (small := self._small(query, known)):
+            part = replace(query, budget=query.budget.at_most(self.single * query.budget.remaining))
         few = 0 < tiling.shared <= self.few
         begun = grown.get(rows[int(weights.argmax())]) if float(weights.max()) == 1 and not few else None
         while True:

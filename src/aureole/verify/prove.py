@@ -24,9 +24,11 @@ class Portfolio:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        needy = [i for i, stage in enumerate(self.stages) if isinstance(stage, Climb | Blocks | Local | Milp)]
+        needing = (Climb, Ranges, Choose, Blocks, Local, Milp)
+        needy = [i for i, stage in enumerate(self.stages) if isinstance(stage, needing)]
         if needy and not any(isinstance(stage, Screen) for stage in self.stages[: needy[0]]):
-            raise ValueError("Climb, Blocks, Local and Milp read the bounds of Screen: put it before them")
+            names = [kind.__name__ for kind in needing]
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} read the bounds of Screen: put it before them")
 
 
 COMPLETE = Portfolio(
@@ -98,6 +100,17 @@ def prove(
     return conclude(query, known, why, calls, spent)
 
 
+def _contradiction(query: Query, known: Known) -> str:
+    """What is wrong with a proof that is refuted by the worst image known; empty where nothing is."""
+    bound = known.margin_bound(query.spec.order)
+    if bound is None or known.image is None:
+        return ""
+    met = float(query.inner.margin(query.graph(known.image[None])[0]))
+    if bound <= met + query.slack:
+        return ""
+    return f"a proof says that the margin is at least {bound:g}, but an image has {met:g}; please report this network"
+
+
 def conclude(
     query: Query, known: Known, why: Why, calls: Mapping[str, int], spent: Mapping[str, float] = MappingProxyType({})
 ) -> Answer:
@@ -105,6 +118,8 @@ def conclude(
     witness, detail = None, ""
     if known.broken:
         verdict, witness, detail = Verdict.VULNERABLE, known.image, "; ".join(query.original.notes)
+    elif known.proved and (detail := _contradiction(query, known)):
+        verdict, why = Verdict.UNKNOWN, Why.INCOMPLETE
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:

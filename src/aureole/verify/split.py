@@ -133,6 +133,7 @@ def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple
     rows = query.rows.expand(len(region), -1, -1)
     coefficients, constant = backward(query.graph, len(query.graph.nodes) - 1, rows, relaxations)
     values = concretize(coefficients, region) + constant
+    values = torch.where(values.isfinite(), values, -torch.inf)  # overflow proves nothing
     order = query.inner.order
     ranked = values.sort(1)
     bound = ranked.values[:, order - 1]

@@ -261,6 +261,12 @@ class Milp(Stage):
             case Status.SOLUTION if operator := inexact(query.graph):
                 why = Why.INCOMPLETE
                 trouble = f"{operator} has no exact encoding, and the MILP with its relaxation does not prove the spec"
+            case Status.SOLUTION if known.least <= query.slack:
+                why = Why.INCOMPLETE
+                trouble = (
+                    f"an image has a margin of {known.least:.2g}, and with less than {query.slack:.2g} to spare "
+                    "nothing is proved, for rounding"
+                )
             case Status.SOLUTION:
                 why = Why.SOLVER
                 trouble = "the MILP's solution does not fail the spec when replayed (within tolerance)"

@@ -138,7 +138,7 @@ class Work:
             self.whole = replace(
                 self.whole, lower=self.whole.lower.index_copy(0, rows, found.lower), parameters=parameters
             )
-            self._inherit(stage.name)
+        self._inherit(stage.name)  # inner bounds may be new though no row was climbed
         self._one_by_one(stage, stage.sets)
 
     def _inherit(self, name: str) -> None:
