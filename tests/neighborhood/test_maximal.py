@@ -72,3 +72,21 @@ def test_where_the_prover_gives_up_rings_stay_open(linear_problem):
     assert found.maximal is False
     assert found.open_rings == (0, 1, 2)
     assert 0.8 < float(found.radii @ PRICES) <= 0.9
+
+
+def test_one_ring_alone(linear_problem):
+    """Found in review: where the prover gives up, the second-steepest of one ring was asked for."""
+    found = run(linear_problem((1.0,), bands=(0,), delta=0.05), unknown=lambda radii: float(radii.max()) > 0.3)
+    assert found.verdict is Verdict.ROBUST and found.maximal is False and 0.2 < float(found.radii[0]) <= 0.3
+
+
+def test_rings_at_their_caps_take_no_margin_that_is_left(linear_problem):
+    """Found in review: a step that the caps cut back to nothing was proved again and again, until the time was over."""
+    problem, asked = linear_problem(cap=torch.tensor([1.0, 0.01, 0.01], dtype=F64), delta=0.15), []
+
+    def unknown(radii) -> bool:
+        assert len(asked) < 60
+        return float(radii[0]) > 0.3
+
+    found = run(problem, asked=asked, unknown=unknown)
+    assert found.radii[1:].tolist() == [0.01, 0.01] and 0.2 < float(found.radii[0]) <= 0.3

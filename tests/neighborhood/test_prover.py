@@ -1,12 +1,19 @@
-"""What is said about rings that might still grow."""
+"""What is said about rings that might still grow, and what a run remembers."""
+
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from aureole.attacks import SmoothPgd
-from aureole.core import Budget, Verdict
+from aureole.core import Budget, Rings, TopK, Verdict
+from aureole.neighborhood import Problem, maximize
+from aureole.neighborhood import prover as prover_module
+from aureole.neighborhood.certificate import grow
 from aureole.neighborhood.prover import Prover
-from nets_zoo import F64
+from aureole.verify import COMPLETE
+from nets_zoo import F64, Sketch, seeded
 
 ATTACK = SmoothPgd(steps=8, restarts=1)
 
@@ -50,3 +57,104 @@ def test_where_nothing_fails_with_all_rings_grown_none_is_attacked_alone(linear_
     monkeypatch.setattr(SmoothPgd, "__call__", counted)
     prover.look(ATTACK)
     assert asked == [1]
+
+
+def test_where_nothing_is_proved_no_ring_is_said_to_be_stopped(linear_problem):
+    """Found in review: an image that fails next to the clean one made radii of 0 maximal, though nothing was proved."""
+    prover = Prover(linear_problem(delta=0.9), Budget(), 0)
+    assert prover.check(torch.tensor([0.6, 0.0, 0.0], dtype=F64)).verdict is Verdict.VULNERABLE
+    found = prover.finish(look=True)
+    assert (found.verdict, found.maximal, found.limits, found.open_rings) == (Verdict.UNKNOWN, None, None, None)
+
+
+def test_a_search_that_ends_by_itself_does_not_blame_the_time(linear_problem):
+    problem = linear_problem((1.0,), delta=0.6, bands=(0,))
+    found = maximize(problem, "bisection", budget=Budget.seconds(30.0))
+    assert found.verdict is Verdict.UNKNOWN and "ended by itself" in found.detail
+
+
+def test_no_limit_lies_beyond_a_cap(linear_problem):
+    problem = linear_problem(cap=0.5)
+    prover = proved(problem, [0.4, 0.0, 0.0])
+    image = torch.zeros(1, 3, 3, dtype=F64)
+    image[0, 0, 0] = 0.5
+    prover.remember([image])
+    assert prover.stops()[0][0] > 0.5  # raised for rounding
+    assert float(prover.finish(look=True).limits[0]) == 0.5
+
+
+class Single(torch.nn.Module):
+    """A stand-in for a model in float32."""
+
+    def __init__(self, graph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images):
+        return self.graph.to(torch.float32)(images.float()).double()
+
+
+def test_a_margin_that_the_model_loses_in_rounding_is_told():
+    """Found in review: it ended the run. Score 0 - score 1 = 1e-3 - 100 x - 0.4, and float32 is off by 6e-5 at 1000."""
+    s = Sketch((1, 1, 2), seeded(1)).flat().linear(2)
+    op = s.nodes[-1].op
+    op.weight.copy_(torch.tensor([[-100.0, 0.0], [0.0, 0.0]]))
+    image = torch.full((1, 1, 2), 0.4, dtype=torch.float32).double()
+    op.bias.copy_(torch.tensor([1000.001 + 100 * float(image[0, 0, 0]), 1000.0], dtype=F64))
+    graph = s.graph()
+    graph = replace(graph, source=Single(graph), precision=torch.float32)
+    problem = Problem(
+        graph, image, Rings.around(torch.ones(1, 2, dtype=torch.bool)), TopK(0, 1), torch.ones(1).double()
+    )
+    found = proved(problem, [9.9e-6]).finish(look=True)
+    assert found.verdict is Verdict.ROBUST and found.weakest_margin <= 0 and "as the model rounds" in found.detail
+    assert problem.region(found.radii).contains(found.weakest)
+    assert torch.equal(found.weakest, found.weakest.float().double())  # what the model reads
+
+
+def test_prices_are_those_of_the_radii(linear_problem):
+    prover = proved(linear_problem(), [0.3, 0.1, 0.1])
+    assert prover.prices.tolist() == pytest.approx([2.0, 0.5, 0.25])
+
+
+def test_no_radius_is_asked_about_twice(linear_problem):
+    """Found in review: after a refusal and a proof below it the refused radius came up again."""
+    asked = []
+
+    class Watched(Prover):
+        def check(self, radii, portfolio=COMPLETE, hints=None):
+            asked.append(float(radii[0]))
+            return super().check(radii, portfolio, hints)
+
+    prover = Watched(linear_problem(), Budget(), 0)
+    prover.check(torch.tensor([0.3, 0.1, 0.1], dtype=F64))
+    grow(prover, 0, COMPLETE)
+    refused = [radius for radius in asked if 2 * radius + 0.075 >= 1]
+    assert 0.4625 - 1e-3 <= float(prover.radii[0]) < 0.4625
+    assert len(set(asked)) == len(asked) and refused == sorted(refused, reverse=True)
+
+
+def test_seconds_are_counted_from_the_beginning(linear_problem, monkeypatch):
+    """Found in review: after the floors' proof the clock began again."""
+    real, calls = prover_module.prove, []
+
+    def slow(*arguments, **more):
+        calls.append(0)
+        if len(calls) == 1:
+            time.sleep(0.5)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(prover_module, "prove", slow)
+    found = maximize(linear_problem(floor=0.01), "certificate", budget=Budget.seconds(4.0))
+    times = [t for t, _ in found.timeline]
+    assert len(times) > 1 and times == sorted(times)
+
+
+def test_ctrl_c_while_bounds_are_sought_keeps_what_the_witnesses_say(linear_problem, monkeypatch):
+    def struck(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aureole.neighborhood.gap.bounded", struck)
+    found = maximize(linear_problem(), "certificate", budget=Budget.seconds(10.0))
+    assert found.interrupted and found.prices is not None
+    assert found.size <= found.upper_bound <= 3.0

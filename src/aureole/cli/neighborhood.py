@@ -16,6 +16,7 @@ from aureole.core import Budget, Graph, InputError
 from aureole.neighborhood import METHODS, maximize
 from aureole.nets import Network
 from aureole.report import words
+from aureole.report.style import UP, number
 
 Method = Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")]
 Objective = Annotated[
@@ -192,7 +193,9 @@ def _tell(result: dict[str, Any], network: str, question: Question, settings: Se
         each = zip(words.band_names(result["bands"]), radii, strict=True)
         facts[1] = ("radii", ", ".join(f"{name}: {radius:.4g}" for name, radius in each))
     if result["upper_bound"] is not None:
-        facts.insert(1, ("at most", f"{result['upper_bound']:.4g} is possible"))
+        facts.insert(1, ("at most", f"{number(result['upper_bound'], 4, UP)} is possible"))
+    if result["verdict"] == "ROBUST" and result["detail"]:
+        facts.append(("note", result["detail"]))
     facts += [("note", note) for note in result["notes"]]
     facts += [("picture", str(path)) for path in pictures]
     print_summary(result["verdict"], sentence, facts)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -45,6 +46,8 @@ def check_image(image: Float[Tensor, "*any"]) -> None:
     """InputError unless the image is a finite (C,H,W) tensor in [0,1]."""
     if image.ndim != 3:
         raise InputError(f"image has shape {tuple(image.shape)}; pass channels x height x width")
+    if image.dtype != torch.float64:
+        raise InputError(f"image holds {image.dtype} numbers; pass float64 (image.double()), pixels in [0,1]")
     if not bool(image.isfinite().all()):
         raise InputError("image holds NaN or infinite values; pass finite pixels in [0,1]")
     low, high = float(image.min()), float(image.max())

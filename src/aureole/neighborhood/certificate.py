@@ -1,6 +1,7 @@
 """Our method: climb the certified margin, prove the result, then let the complete prover push every ring outwards."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.uniform import ROUGH, certified_ball
-from aureole.neighborhood.witnesses import GOING_ON
+from aureole.neighborhood.witnesses import GOING_ON, with_ring
 from aureole.verify import COMPLETE, INCOMPLETE, Hints, Portfolio
 from aureole.verify.blocks import Blocks
 from aureole.verify.stages import Climb, Ranges, Screen
@@ -105,7 +106,7 @@ class Certificate(Method):
         few = self.directions.suits(problem)
         share = (*self.few, *self.share[2:]) if few else self.share
         climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in share)
-        prover.budget = growing
+        prover.budget = replace(whole, deadline=growing.deadline)  # its clock runs on
         climbed = self.begun or climb(
             problem, certified_ball(prover), self.ascent, climbing,
             lambda radii, hints: self._offered(prover, radii, hints), device=prover.device,
@@ -119,7 +120,7 @@ class Certificate(Method):
             grow(prover, ring, COMPLETE)
         prover.budget = whole
         prover.look(self.attack)
-        return concluded(prover, self.nearer, climbed.prices, self.share[-1])
+        return concluded(prover, self.nearer, self.share[-1])
 
     @staticmethod
     def _order(problem: Problem, climbed: Climbed) -> list[int]:
@@ -193,15 +194,19 @@ class Certificate(Method):
 
 def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
     """Raise one ring of the best proved radii by ever longer steps, then ever shorter ones, down to delta."""
-    problem = prover.problem
-    step = problem.delta
-    longer = True
+    problem, step, refused = prover.problem, prover.problem.delta, inf
     while not prover.budget.expired and float(prover.radii[ring]) < float(problem.caps[ring]):
-        radii = prover.radii.clone()
-        radii[ring] = min(float(radii[ring]) + step, float(problem.caps[ring]))
-        if prover.check(radii, portfolio).verdict is Verdict.ROBUST:
-            step = 2 * step if longer else step
-        elif step <= problem.delta:
-            return
-        else:
-            longer, step = False, max(step / 2, problem.delta)
+        tried = min(float(prover.radii[ring]) + step, float(problem.caps[ring]))
+        robust = tried < refused and _robust(prover, with_ring(prover.radii, ring, tried), portfolio)
+        if robust and refused == inf:
+            step *= 2
+            continue
+        if not robust:
+            refused = min(refused, tried)
+            if step <= problem.delta:
+                return
+        step = max(step / 2, problem.delta)
+
+
+def _robust(prover: Prover, radii: Float[Tensor, "rings"], portfolio: Portfolio) -> bool:
+    return prover.check(radii, portfolio).verdict is Verdict.ROBUST

@@ -15,8 +15,17 @@ from aureole.neighborhood.patterns import Patterns
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.result import Neighborhood
-from aureole.neighborhood.upper import Left
+from aureole.neighborhood.upper import Left, upper_bound
 from aureole.neighborhood.witnesses import lowered
+
+BRACKET = 0.5
+"""Share of what is left at the end for limits of single rings."""
+
+SHORT = 1.0
+"""Seconds that an upper bound gets at least, where a search ended early."""
+
+LAST = 0.5
+"""Seconds at most, when the time is over, for what the witnesses then leave: the bound that is reported."""
 
 FIRST = 0.1
 """Share of a cover's time for single witnesses before it."""
@@ -25,7 +34,6 @@ FIRST = 0.1
 def concluded(
     prover: Prover,
     nearer: tuple[Attack, int],
-    prices: Float[Tensor, "rings"],
     used: float,
 ) -> Neighborhood:
     """The result of a search, with a limit for every ring where one is found, and an upper bound.
@@ -33,12 +41,17 @@ def concluded(
     nearer: the attack that moves witnesses of single rings nearer, and how often
     used:   share of the time that search and limits had; with 1 there is no upper bound, which takes the rest
     """
-    prover.bracket(*nearer)
-    found, spent = prover.finish(look=True, prices=prices), prover.budget.spent
+    with prover.in_share(BRACKET):
+        prover.bracket(*nearer)
+    found, spent = prover.finish(look=True, prices=prover.prices), prover.budget.spent
     if used == 1:
         return found
-    bounding = prover.budget.at_most((1 / used - 1) * spent)  # a budget without end is not for this
-    found = bounded(found, prover.problem, prover.witnesses, bounding, prover.seed, device=prover.device)
+    bounding = prover.budget.at_most(max((1 / used - 1) * spent, SHORT))  # a budget without end is not for this
+    try:
+        found = bounded(found, prover.problem, prover.witnesses, bounding, prover.seed, device=prover.device)
+    except KeyboardInterrupt:
+        known = upper_bound(prover.problem, prover.witnesses, Budget.seconds(LAST))
+        found = replace(stated(found, known.value), interrupted=True)
     return replace(found, seconds=prover.budget.spent)
 
 
@@ -64,7 +77,8 @@ def bounded(
     for image in (*witnesses, *found.witnesses.values(), *alone):
         left.without(image)
     if not Cover.suits(problem):
-        return stated(found, attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget).value)
+        bound = attack_down(problem, left, patterns, hunt, found.size, gap, generator, budget)
+        return stated(found, min(bound.value, left.best(Budget.seconds(LAST)).value))
     facets = Facets(problem, Cover(problem), left, hunt, gap, generator, device)
     facets.alone(patterns, found.size, budget)
     descend(

@@ -75,7 +75,7 @@ class Maximal(Method):
                 for phase in (self._together, self._steepest, self._together, self._alone):
                     known = phase(prover, known)
         prover.look(self.begun)
-        return concluded(prover, self.nearer, self._faced(prover, known).prices[0], self.used)
+        return concluded(prover, self.nearer, self.used)
 
     def _freed(self, prover: Prover) -> None:
         """Rings that cost next to nothing at their caps go there, all at once; half of them if that is not proved."""
@@ -136,15 +136,17 @@ class Maximal(Method):
         problem, turn, share = prover.problem, 0, 1.0
         while turn < self.steep and not prover.budget.expired:
             faced = self._faced(prover, known)
+            prices = torch.where(prover.radii < problem.caps, faced.prices[0], 0.0)
+            if turn >= int((prices > 0).sum()):
+                break
             worth = problem.delta * faced.prices[0, self._open(prover, faced)]
             # less margin stops none of the others: far cheaper ones, and those whose prices do not keep their word
             worth = worth[(worth > self.slack * faced.margin) & (worth < 2 * faced.margin)]
             if not len(worth):
                 break
-            prices = torch.where(prover.radii < problem.caps, faced.prices[0], 0.0)
             ring = int(prices.argsort(descending=True)[turn])
             spare = max(faced.margin - 0.7 * float(worth.median()), self.slack * faced.margin)
-            step = min(share * spare / max(float(prices[ring]), 1e-12), float(faced.affordable(self.share[1])[ring]))
+            step = min(share * spare / float(prices[ring]), float(faced.affordable(self.share[1])[ring]))
             if step < self.tiny * problem.delta:
                 break
             grown = with_ring(prover.radii, ring, float(prover.radii[ring]) + step)

@@ -59,6 +59,8 @@ def maximize(
         found = _below_floors(prover) or method.run(prover)
     except KeyboardInterrupt:
         found = replace(prover.finish(look=True), interrupted=True)
+    if found.verdict is Verdict.UNKNOWN and not (found.detail or found.interrupted or budget.expired):
+        found = replace(found, detail="none were found to be robust before the search ended by itself")
     return replace(found, bands=problem.rings.bands)
 
 
@@ -68,18 +70,19 @@ def _below_floors(prover: Prover) -> Neighborhood | None:
     if not bool(floors.any()):
         return None
     answer = prover.check(floors)
-    found = prover.finish(look=False)
     match answer.verdict:
         case Verdict.ROBUST:
             return None
         case Verdict.VULNERABLE:
             detail = "the floors themselves let an image fail; pass smaller floors"
             return replace(
-                found,
+                prover.finish(look=False),
                 verdict=Verdict.VULNERABLE,
                 weakest=answer.witness,
                 weakest_margin=answer.margin_seen,
                 detail=detail,
             )
         case _:
-            return replace(found, detail="the floors were not proved in time; pass smaller floors or more time")
+            return replace(
+                prover.finish(look=False), detail="the floors were not proved in time; pass smaller floors or more time"
+            )

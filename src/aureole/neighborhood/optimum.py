@@ -16,7 +16,7 @@ from aureole.attacks import SmoothPgd
 from aureole.core import Answer, Budget, Verdict
 from aureole.neighborhood.certificate import Certificate, grow
 from aureole.neighborhood.cover import Cover, Stuck, descend
-from aureole.neighborhood.gap import Facets, stated
+from aureole.neighborhood.gap import LAST, Facets, stated
 from aureole.neighborhood.hunt import Hunt, attack_down, inner
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.patterns import Patterns
@@ -27,9 +27,6 @@ from aureole.verify import COMPLETE
 
 NEAR = 0.8
 """Rings that alone come to less than this share of the best size are not looked at alone."""
-
-LAST = 2.0
-"""Seconds at most, when the time is over, for what the witnesses then leave: the bound that is reported."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,11 @@ class Optimum(Method):
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem = prover.problem
         left, cover = Left(problem), Cover(problem) if Cover.suits(problem) else None
-        interrupted, prices = False, None
+        interrupted = False
         try:
             with prover.in_share(self.share):
-                prices = self.first.run(prover).prices
+                if self.first.run(prover).interrupted:
+                    raise KeyboardInterrupt
             with prover.in_share(self.closing):
                 self._close(prover, left, cover)
             prover.remember(left.images)
@@ -72,7 +70,7 @@ class Optimum(Method):
         except KeyboardInterrupt:
             interrupted = True
             prover.remember(left.images)
-        found = prover.finish(look=True, prices=prices)
+        found = prover.finish(look=True, prices=prover.prices)
         if interrupted:  # maybe in the middle of a step of the search over what is left
             left = Left(problem)
         for image in prover.witnesses:

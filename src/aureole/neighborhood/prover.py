@@ -12,11 +12,15 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.core import Answer, Budget, Region, Verdict, Why
+from aureole.neighborhood.ascent import JointAscent, climb
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.result import Neighborhood
 from aureole.neighborhood.upper import only_way_out
 from aureole.neighborhood.witnesses import attacked, beyond, failing
 from aureole.verify import COMPLETE, Hints, Portfolio, prove, prove_all
+
+REFUTED = "proved for the model's weights in exact arithmetic; as the model rounds, the weakest image's margin is {:g}"
+"""Said of radii that are proved up to less than the rounding of a model in float32."""
 
 Progress = Callable[[float, float], None]
 """Called with (seconds since the start, best proved size) whenever a call to the prover ends."""
@@ -45,6 +49,7 @@ class Prover:
         self._witnesses: list[Tensor] = []
         self.radii = torch.zeros(len(problem.rings), dtype=torch.float64)
         self._best: Answer | None = None
+        self._met: tuple[Tensor, float] | None = None
         self._hints: Hints | None = None
 
     @property
@@ -61,6 +66,13 @@ class Prover:
     def margin_bound(self) -> float | None:
         """The proved margin of the best radii."""
         return None if self._best is None else self._best.margin_bound
+
+    @property
+    def prices(self) -> Float[Tensor, "rings"]:
+        """By how much the margin that linear bounds certify falls at the best radii, per unit of each."""
+        return climb(
+            self.problem, self.radii, JointAscent(steps=0), self.budget, hints=self._hints, device=self.device
+        ).prices
 
     def check(
         self, radii: Float[Tensor, "rings"], portfolio: Portfolio = COMPLETE, hints: Hints | None = None
@@ -80,7 +92,7 @@ class Prover:
         if answer.verdict is Verdict.ROBUST and self._better(radii):
             if self._best is None or self.problem.size(radii) > self.size:
                 self._timeline.append((self.budget.spent, self.problem.size(radii)))
-            self.radii, self._best, self._hints = radii.clone(), answer, answer.hints
+            self.radii, self._best, self._hints, self._met = radii.clone(), answer, answer.hints, None
         if self._on_progress is not None:
             self._on_progress(self.budget.spent, self.size)
         return answer
@@ -159,10 +171,10 @@ class Prover:
         if rings and self._best is not None:
             known = {ring: image for ring, (_, image) in stops.items()}
             generator = torch.Generator().manual_seed(self.seed)
-            weakest, _ = self._weakest()
             found = beyond(
-                self.problem, self.radii, rings, attack, rounds, generator, self.budget, self.device, known, weakest
-            )
+                self.problem, self.radii, rings, attack, rounds, generator, self.budget, self.device, known,
+                self._weakest()[0],
+            )  # fmt: skip
             self.remember(found.values())
 
     def open_rings(self) -> tuple[int, ...]:
@@ -192,13 +204,17 @@ class Prover:
         )
 
     def finish(self, *, look: bool, prices: Float[Tensor, "rings"] | None = None) -> Neighborhood:
-        """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it."""
+        """The result so far. With `look`, whether a known witness or the cap stops each ring is part of it.
+
+        Where nothing is proved there is nothing to look at.
+        """
         problem, best = self.problem, self._best
-        weakest, margin = self._weakest()
+        look = look and best is not None
+        weakest, margin = (None, None) if best is None else self._weakest()
         stops = self.stops() if look else {}
         limits = problem.caps.clone()
         for ring, (limit, _) in stops.items():
-            limits[ring] = limit
+            limits[ring] = min(limit, float(problem.caps[ring]))
         open_rings = self._open(stops)
         return Neighborhood(
             verdict=Verdict.UNKNOWN if best is None else Verdict.ROBUST,
@@ -218,24 +234,27 @@ class Prover:
             calls=dict(self._calls),
             timeline=tuple(self._timeline),
             seconds=self.budget.spent,
+            detail="" if margin is None or margin > 0 else REFUTED.format(margin),
         )
 
-    def _weakest(self) -> tuple[Tensor | None, float | None]:
+    def _weakest(self) -> tuple[Tensor, float]:
         """The image of the best proved region that an attack brings closest to failing, and its replayed margin.
 
-        A proof that ends with the bounds has not looked for one. RuntimeError if the image fails: a proof was wrong.
+        A proof that ends with the bounds has not looked for one. RuntimeError if the image fails in the arithmetic that
+        was proved: a proof was wrong.
         """
-        if self._best is None:
-            return None, None
-        region = self.problem.region(self.radii)
-        attack = SmoothPgd(steps=30, restarts=8)
-        image, margin = self._best.weakest, self._best.margin_seen
+        if self._met is not None:
+            return self._met
+        problem, best = self.problem, self._best
+        assert best is not None
+        region = problem.region(self.radii)
         generator = torch.Generator().manual_seed(self.seed)
-        for images in attacked(self.problem, region, attack, generator, device=self.device):
-            met = float(self.problem.margin(self.problem.graph.replay(images[0])))
-            if margin is None or met < margin:
-                image, margin = images[0], met
-        assert margin is not None  # there is at least one spec
-        if margin <= 0:
-            raise RuntimeError(f"a proved neighborhood holds an image of margin {margin:g}; please report this")
-        return image, margin
+        met = [] if best.weakest is None or best.margin_seen is None else [(best.weakest, best.margin_seen)]
+        for images in attacked(problem, region, SmoothPgd(steps=30, restarts=8), generator, device=self.device):
+            image = region.nearest(images[0], problem.graph.precision)[0]
+            met.append((image, float(problem.margin(problem.graph.replay(image)))))
+        image, margin = self._met = min(met, key=lambda pair: pair[1])
+        exact = margin if margin > 0 else float(problem.margin(problem.graph(image[None])[0]))
+        if exact <= 0:
+            raise RuntimeError(f"a proved neighborhood holds an image of margin {exact:g}; please report this")
+        return self._met

@@ -22,21 +22,21 @@ class Neighborhood:
     proof:        which stage proved the radii (`bounds`, `milp`)
     margin_bound: the proved lower bound of the margin over the region, in score units
     limits:       for each ring a radius at which, the others as they are, an image fails; the cap where none is known.
-                  None when the method does not look
+                  None when the method does not look or nothing is proved
     witnesses:    ring -> that image (replayed)
     capped:       rings whose radius is at the cap
     maximal:      whether every ring is capped or its limit is within delta of its radius; None when the method does not
-                  look
-    open_rings:   the rings of which neither is known; None when the method does not look
+                  look or nothing is proved
+    open_rings:   the rings of which neither is known; None as for `maximal`
     upper_bound:  a proved upper bound of the best size; gap = 1 - size / upper_bound; None when not computed
     weakest:      the image of the region with the smallest margin met, and that margin
     calls:        prover calls by verdict and stage, e.g. {"ROBUST by bounds": 12}
     timeline:     (seconds, size) of every improvement
     interrupted:  whether Ctrl-C ended the search
-    detail:       one line for people when nothing was proved for a reason that they can mend
+    detail:       one line for people: why nothing was proved, or what is to be known about the proof
     bands:        the first and the last distance of each ring, when rings are bands (`Rings.banded`)
-    prices:       by how much the proved margin falls per unit of each ring's radius, in score units per pixel unit;
-                  None when not computed
+    prices:       by how much the margin that linear bounds certify falls at these radii per unit of each, in score
+                  units per pixel unit; None when not computed
     """
 
     verdict: Verdict

@@ -130,7 +130,9 @@ class Left:
             splits, now = self._look(most, above)
             if budget.expired or splits is None:
                 tight = splits is None
-                value = self._total(most) if tight else bound
+                value = self._total(most) if tight else max(min(bound, now), -self._following)
+                if value == -np.inf:
+                    break
                 return UpperBound(self._size(value), torch.from_numpy(most.copy()), tight)
             heapq.heappop(self._heap)
             if now < bound and self._heap and now < -self._heap[0][0]:
@@ -143,6 +145,11 @@ class Left:
                 above = above.copy()
                 above[ring] = reach  # the boxes after this one are about radii beyond
         return UpperBound(0.0, self.problem.floors.clone())
+
+    @property
+    def _following(self) -> float:
+        """The key of the box after the first one."""
+        return min((key for key, *_ in self._heap[1:3]), default=np.inf)
 
     def _look(self, most: np.ndarray, above: np.ndarray) -> tuple[list[tuple[int, float]] | None, float]:
         """How to split the box `above < radii <= most`, and a bound of its objective.

@@ -206,7 +206,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 def _drop_softmax(model: "onnx.ModelProto") -> "onnx.NodeProto | None":
     """Let the model end before a trailing Softmax, which comes back."""
-    last = next((n for n in model.graph.node if model.graph.output[0].name in n.output), None)
+    last: onnx.NodeProto | None = next((n for n in model.graph.node if model.graph.output[0].name in n.output), None)
     if last is None or last.op_type not in ("Softmax", "LogSoftmax"):
         return None
     model.graph.output[0].name = last.input[0]

@@ -63,10 +63,13 @@ def read_run(folder: Path) -> Run:
 
 
 def check_same_question(records: Sequence[Record]) -> None:
-    """InputError unless all records are about the same image, labels and objective."""
+    """InputError unless all records are about the same image, labels, rings and objective."""
+    words = ("target", "object", "k", "objective", "weights", "bands", "floor", "cap")
     asked = {
-        str([record.image["sha256"], *(record.config.get(word) for word in ("target", "object", "k", "objective"))])
+        str([record.image["sha256"], record.result["ring_pixels"], *(record.config.get(word) for word in words)])
         for record in records
     }
     if len(asked) > 1:
-        raise InputError("the records are about different questions; pass records of one image, target and object")
+        raise InputError(
+            "the records are about different questions; pass records of one image, target, object and objective"
+        )

@@ -93,9 +93,11 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
     style.heading(row[0], "Image", record.image["name"])
     panels.ring_map(figure, row[1], arrays[Array.RING_INDEX], radii, mask, target)
     style.heading(row[1], "Allowed change", "radius of each pixel, log scale")
-    _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
     if result["verdict"] == "VULNERABLE" and Array.WEAKEST in arrays:
+        _pair(figure, row[2], row[3], image, arrays[Array.WEAKEST])
         style.heading(row[2], "Witness", "an image within the smallest radii asked for")
+    else:
+        _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
 
     what = "ring" if bands is None else "band"
     limits = {ring: result["limits"][ring] for ring in result["witness_rings"]}

@@ -4,6 +4,8 @@ The named colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/),
 colour-vision deficiencies can tell apart.
 """
 
+import math
+from decimal import Context
 from typing import Any
 
 import numpy as np
@@ -99,6 +101,17 @@ def largest_channel(difference: np.ndarray) -> np.ndarray:
     return picked
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A short number; a dash for nothing."""
-    return "–" if value is None else f"{float(value):.{digits}g}"
+UP, DOWN, NEAREST = "ROUND_CEILING", "ROUND_FLOOR", "ROUND_HALF_EVEN"
+
+
+def number(value: Any, digits: int = 3, rounding: str = NEAREST) -> str:
+    """A short number; a dash for nothing.
+
+    rounding: UP or DOWN where a bound must stay one when it is written down
+    """
+    if value is None:
+        return "–"
+    exact = float(value)
+    if math.isfinite(exact):
+        exact = float(Context(prec=digits, rounding=rounding).create_decimal_from_float(exact))
+    return f"{exact:.{digits}g}"

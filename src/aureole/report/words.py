@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aureole.core.record import Record
-from aureole.report.style import number
+from aureole.report.style import DOWN, UP, number
 
 
 def sentence(record: Record) -> str:
@@ -83,7 +83,7 @@ def size(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         "log": f"weighted geometric mean of {what}",
         "min": f"least radius per weight of {what}",
     }[config["objective"]]
-    return f"{number(result['size'], 4)} = {meaning}"
+    return f"{number(result['size'], 4, DOWN)} = {meaning}"
 
 
 def spans(rings: Sequence[int]) -> str:
@@ -104,7 +104,8 @@ def _neighborhood_sentence(record: Record) -> str:
         where = f"within the smallest radii asked for around {the_object(config)}"
         return f"In network {network}, {survives(config, negated=True)}\nfor an image found {where}"
     if result["verdict"] != "ROBUST":
-        return f"No neighborhood of {the_object(config)} was proved for {network} in the time given"
+        when = "" if result["detail"] else " in the time given"
+        return f"No neighborhood of {the_object(config)} was proved for {network}{when}"
     where = f"within these radii around {the_object(config)}"
     return f"In network {network}, {survives(config)}\nfor every image that stays {where}"
 
@@ -117,7 +118,7 @@ def _neighborhood_facts(record: Record) -> str:
         _maximal(result, config["delta"]),
     ]
     if result["upper_bound"] is not None:
-        parts.insert(1, f"at most {number(result['upper_bound'])} is possible")
+        parts.insert(1, f"at most {number(result['upper_bound'], 4, UP)} is possible")
     return _lines(parts)
 
 
@@ -167,10 +168,10 @@ def _prove_sentence(record: Record) -> str:
 
 def _prove_facts(record: Record) -> str:
     result = record.result
-    bound = result["margin_bound"]
+    bound = None if result["verdict"] == "VULNERABLE" else result["margin_bound"]
     parts = [
         f"decided by {result['why']}" if result["verdict"] != "UNKNOWN" else f"ended by {result['why']}",
-        f"margin at least {number(bound)}" if bound is not None and result["verdict"] != "VULNERABLE" else "",
+        f"margin at least {number(bound, rounding=DOWN)}" if bound is not None else "",
         f"smallest margin seen {number(result['margin_seen'])}" if result["margin_seen"] is not None else "",
         f"{result['seconds']:.1f} s",
     ]
