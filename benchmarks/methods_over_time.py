@@ -24,8 +24,10 @@ def read(path: Path) -> tuple[list[dict[str, Any]], float]:
 
 
 def stored() -> list[Path]:
-    """The results of `benchmarks.neighborhoods` about single rings; radii of bands add up to other sizes."""
-    return sorted(path for path in RESULTS.glob("neighborhoods_*.json*") if not path.stem.endswith("_bands"))
+    """The results of `benchmarks.neighborhoods` on all cases and single rings; radii of bands add up to other sizes."""
+    return sorted(
+        path for path in RESULTS.glob("neighborhoods_*.json*") if not path.stem.endswith(("_bands", "_sample"))
+    )
 
 
 def method_of(path: Path) -> str:

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from aureole import nets
-from aureole.cli import demo
+from aureole.cli import demo, inputs
 from aureole.core.record import read_record
 from aureole.neighborhood.prover import Prover
 from aureole.report.tables import COLUMNS
@@ -17,11 +17,11 @@ def one_scene(monkeypatch):
 
 
 def test_the_shipped_networks_recognise_the_scenes():
-    networks = [nets.load(name) for name in nets.SHIPPED]
+    networks = [inputs.read_network(name, None, None) for name in nets.SHIPPED]
     scenes = demo.recognised_scenes(networks)
     assert len(scenes) == 3
     assert [scene.name for scene in scenes] == [scene.name for scene in demo.recognised_scenes(networks)]
-    assert all(demo._recognises(network, scene) for network in networks for scene in scenes)
+    assert all(demo._recognises(graph, scene) for _, graph in networks for scene in scenes)
 
 
 @pytest.mark.usefixtures("one_scene")

@@ -15,7 +15,7 @@ from rich.table import Table
 from aureole import nets
 from aureole.campaign import Failed, run_all
 from aureole.cli import inputs, options
-from aureole.cli.batch_case import FAILED, Case, Prepare, identity
+from aureole.cli.batch_case import FAILED, REFUSED, Case, Prepare, identity
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import read_objects, writer
 from aureole.cli.neighborhood import Bands, Cap, Delta, Floor, Method, Objective, Weights
@@ -32,6 +32,9 @@ from aureole.report import batch as summaries
 
 CASES_NAME = "cases.jsonl"
 SETTINGS_NAME = "settings.json"
+AGAIN = (REFUSED, FAILED)
+"""Lines of cases that may do better next time: bad input can be mended, and a worker may die of something else."""
+
 _GRACE = 120.0  # seconds beyond twice its time limit after which a worker counts as hung
 
 
@@ -58,7 +61,7 @@ def neighborhoods(
     delta: Delta = 1e-3,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds of wall-clock time for each case.")] = 60.0,
     keep: Annotated[
-        bool, typer.Option("--records", help="Keep a record per case, which `aureole report OUT` draws.")
+        bool, typer.Option("--records", help="Keep a record per case computed, which `aureole report OUT` draws.")
     ] = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -79,9 +82,10 @@ def neighborhoods(
     options.check_out(out)
     scales = inputs.read_scales("--mean", mean), inputs.read_scales("--std", std)
     cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root, *scales)
-    _same_settings(out / SETTINGS_NAME, asdict(settings))
     lines = read_objects(out / CASES_NAME)
-    known = {identity(line) for line in lines}
+    answered = [line for line in lines if line.get("status") not in AGAIN]
+    _same_settings(out / SETTINGS_NAME, asdict(settings), begun=bool(answered))
+    known = {identity(line) for line in answered}
     left = [case for case in cases if case.identity not in known]
     prepare = Prepare(settings, data_root, out if keep else None)
     if left:
@@ -95,6 +99,11 @@ def neighborhoods(
         print_json({"cases": len(mine), "networks": summary, "sentences": sentences, "out": str(out)})
     else:
         _tell(summary, sentences, out)
+    if bad := [line for line in mine if line["status"] in AGAIN]:
+        raise InputError(
+            f"{len(bad)} of {len(mine)} cases have no answer, and the same command asks them again; {bad[0]['case']}: "
+            f"{bad[0]['why']}"
+        )
 
 
 def list_cases(
@@ -113,27 +122,27 @@ def list_cases(
     if not names:
         raise InputError("no network is given; pass --nets with names or files, separated by commas")
     loaded = [(name, nets.load(name, None, data_root, mean=mean, std=std)) for name in names]
-    if len({network.name for _, network in loaded}) < len(loaded):
-        raise InputError(f"two of the networks {','.join(names)} have the same name; rename one file")
+    inputs.check_names([network for _, network in loaded])
     cases = []
     for folder in folders:
         scene = read_scene(folder)
         sha256 = digest({"image": scene.image})
-        count = len(scene.labels) if k is None else k
-        labels = scene.labels if pairs == "all" else scene.labels[:2]
+        count = len(scene.names) if k is None else k
+        labels = scene.names if pairs == "all" else scene.names[:2]
         chosen = [(target, other) for target in labels for other in labels if other != target]
         for target, other in chosen if pairs == "all" else chosen[:1]:
+            masks = digest({"target": scene.mask(target), "object": scene.mask(other)})
             cases += [
-                Case(name, net.name, net.sha256, str(folder), folder.name, sha256, target, other, count)
+                Case(name, net.name, net.sha256, str(folder), folder.name, sha256, masks, target, other, count)
                 for name, net in loaded
             ]
     return cases
 
 
-def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings beside the journal; InputError when it was begun with other ones."""
+def _same_settings(path: Path, settings: dict[str, Any], begun: bool) -> None:
+    """Write the settings beside the journal; InputError when that was `begun` with other ones."""
     text = json_words.dumps(settings, indent=1) + "\n"
-    if not path.exists():
+    if not begun or not path.exists():
         write_bytes(path, text.encode())
         return
     try:

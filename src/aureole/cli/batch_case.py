@@ -23,7 +23,8 @@ class Case:
 
     net:    as on the command line; network: its name
     folder: the scene's folder; scene: its name in lines and tables
-    network_sha256, image_sha256: of the weights and the pixels: a case whose data have changed is a new one
+    network_sha256, image_sha256, masks_sha256: of the weights, the pixels and the masks of both labels: a case whose
+            data have changed is a new one
     """
 
     net: str
@@ -32,6 +33,7 @@ class Case:
     folder: str
     scene: str
     image_sha256: str
+    masks_sha256: str
     target: int
     object: int
     k: int
@@ -49,6 +51,7 @@ class Case:
             "network_sha256": self.network_sha256,
             "scene": self.scene,
             "image_sha256": self.image_sha256,
+            "masks_sha256": self.masks_sha256,
             "target": self.target,
             "object": self.object,
             "k": self.k,
@@ -63,7 +66,7 @@ class Case:
 
 def identity(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a line is about: the same case, network and image give the same."""
-    return tuple(str(line.get(word)) for word in ("case", "network_sha256", "image_sha256", "k"))
+    return tuple(str(line.get(word)) for word in ("case", "network_sha256", "image_sha256", "masks_sha256", "k"))
 
 
 @dataclass(frozen=True)

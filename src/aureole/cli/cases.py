@@ -1,6 +1,7 @@
 """`aureole prove --cases`: many questions from a file, one JSON line per answer, resumable."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aureole import nets, verify
 from aureole.cli import answers, inputs, options
 from aureole.cli.interrupted import Interrupted
-from aureole.cli.jsonl import Line, read_answers, read_lines, writer
+from aureole.cli.jsonl import Line, put_in_order, read_answers, read_lines, writer
 from aureole.cli.progress import counting
 from aureole.cli.ready import ready
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
-from aureole.core.files import write_bytes
+from aureole.core.files import read_bytes, write_bytes
 
 Scales = tuple[float, ...] | None
 Load = Callable[[str, str | None, Scales, Scales], tuple[nets.Network, Graph]]
@@ -69,19 +70,25 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     """Answer every line that `out` does not answer yet, each as soon as it is known; without `out`, to standard output.
 
     A line that cannot be answered gets an answer with its `error`; InputError says so at the end. Interrupted after
-    Ctrl-C: what is written stays, the rest is for another run. InputError before any work when `out` answers other
-    lines than those of the file.
+    Ctrl-C: what is written stays, the rest is for another run. Lines with an error are asked again, and so are those
+    whose network, image, mask or file of radii has changed. InputError before any work when `out` answers other lines
+    than those of the file, or was begun with other settings.
     """
     lines = read_lines(path)
-    earlier = [] if out is None else read_answers(out, lines, path)
-    errors = [(answer["line"], str(answer["error"])) for answer in earlier if "error" in answer]
-    done = len(earlier)
     load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
+    earlier = {} if out is None else read_answers(out, lines, path)
+    kept = [
+        line for line in lines
+        if line.number in earlier and _stands(earlier[line.number], line, path.parent, settings, load, out)
+    ]  # fmt: skip
+    errors, done = [], len(kept)
     if done < len(lines):
         ready()
     try:
         with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
-            for line in lines[done:]:
+            for line in lines:
+                if line in kept:
+                    continue
                 answer = _answer(line, path.parent, settings, load)
                 write(line.head | answer)
                 errors += [(line.number, answer["error"])] if "error" in answer else []
@@ -90,6 +97,8 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     except KeyboardInterrupt:
         rest = "the same command goes on from there" if out is not None else "pass --out to be able to go on"
         raise Interrupted(f"interrupted: {done} of {len(lines)} cases are answered; {rest}") from None
+    if out is not None:
+        put_in_order(out, lines)
     if errors:
         number, text = errors[0]
         raise InputError(
@@ -107,23 +116,55 @@ def _answer(line: Line, folder: Path, settings: Settings, load: Load) -> dict[st
         return {"error": " ".join(str(error).split())}
 
 
+def _stands(answer: dict[str, Any], line: Line, folder: Path, settings: Settings, load: Load, out: Path | None) -> bool:
+    """Whether an earlier answer is still one to its line; InputError where it was sought with other settings."""
+    question = _question(line)
+    how = _how(question, settings)
+    changed = [f"{name} {answer.get(name)!r} -> {value!r}" for name, value in how.items() if answer.get(name) != value]
+    if changed:
+        raise InputError(f"{out} was begun with other settings ({', '.join(changed)}); choose another --out")
+    try:
+        network, _ = load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
+        return {"network_sha256": network.sha256, "files_sha256": _files(question, folder)}.items() <= answer.items()
+    except InputError:
+        return False  # asked again, it says what is wrong
+
+
+def _how(question: Question, settings: Settings) -> dict[str, Any]:
+    return {
+        "timeout": settings.timeout if question.timeout is None else question.timeout,
+        "seed": settings.seed if question.seed is None else question.seed,
+        "method": settings.method,
+        "solver": settings.solver,
+    }
+
+
+def _files(question: Question, folder: Path) -> str:
+    """A digest of the image, and of the mask and the radii where they are files."""
+    names = (question.image, question.mask, question.radii if isinstance(question.radii, str) else None)
+    contents = [b"" if name is None else read_bytes(folder / name, "a file") for name in names]
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+
+
 def _question(line: Line) -> Question:
     try:
         return Question.model_validate_json(line.data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where + ': ' if where else ''}{first['msg']}; see aureole prove --help") from error
+        fields = ", ".join(Question.model_fields)
+        raise InputError(f"{where + ': ' if where else ''}{first['msg']}; a line may hold {fields}") from error
 
 
 def _proved(question: Question, folder: Path, settings: Settings, load: Load) -> dict[str, Any]:
-    timeout = options.check_timeout(settings.timeout if question.timeout is None else question.timeout, "timeout")
-    seed = options.check_seed(settings.seed if question.seed is None else question.seed, "seed")
+    how = _how(question, settings)
+    timeout, seed = options.check_timeout(how["timeout"], "timeout"), options.check_seed(how["seed"], "seed")
     place = None if question.witness is None else folder / question.witness
     if place is not None and place.suffix != ".npy":
         raise InputError(f"witness {question.witness} must end in .npy; name it so")
     network, graph = load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
     spec = _spec(question, graph)
+    files = _files(question, folder)
     pixels, graph = inputs.read_image_for(folder / question.image, graph)
     region = _region(question, folder, pixels)
     method = verify.portfolio(settings.method, settings.solver)
@@ -132,8 +173,8 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
         raise KeyboardInterrupt
     if answer.witness is not None and place is not None:
         write_bytes(place, answers.npy(answer.witness))
-    how = {"timeout": timeout, "seed": seed, "method": settings.method, "solver": settings.solver}
-    return answers.result(answer, place) | how | {"network_sha256": network.sha256}
+    digests = {"network_sha256": network.sha256, "files_sha256": files}
+    return answers.result(answer, place) | how | digests
 
 
 def _scales(values: list[float] | None) -> Scales:

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -23,11 +22,13 @@ from aureole.cli.scenes import save_scene
 from aureole.core import Budget, Graph, InputError, Scene
 from aureole.core.record import read_record
 from aureole.data import load_source_digits, make_scenes
+from aureole.data.scenes import RECIPES
 from aureole.report.tables import COLUMNS, rows
 
 _SCENES = 3
 _SEARCHED = 1000  # scenes looked at before giving up
 _SEED = 0
+_OBJECTS = 2
 
 Pair = tuple[nets.Network, Graph]
 
@@ -41,7 +42,7 @@ def demo(
     options.check_timeout(timeout)
     options.check_out(out)
     networks = [inputs.read_network(name, None, None) for name in nets.SHIPPED]
-    scenes = recognised_scenes([network for network, _ in networks])
+    scenes = recognised_scenes(networks)
     for scene in scenes:
         save_scene(out / "scenes" / scene.name, scene)
     ready()
@@ -53,11 +54,19 @@ def demo(
     _tell(results, out, budget.spent)
 
 
-def recognised_scenes(networks: Sequence[nets.Network], count: int | None = None) -> list[Scene]:
-    """The first held-out scenes whose two digits are the two highest scores of every network."""
+def recognised_scenes(networks: Sequence[Pair], count: int | None = None) -> list[Scene]:
+    """The first held-out scenes whose two digits are the two highest scores of every network.
+
+    InputError for a network of images of another shape.
+    """
+    made = (1, RECIPES[_OBJECTS].canvas, RECIPES[_OBJECTS].canvas)
+    for network, graph in networks:
+        if graph.input_shape != made:
+            taken, given = ("x".join(map(str, shape)) for shape in (graph.input_shape, made))
+            raise InputError(f"{network.name} takes {taken} images and the scenes made here are {given}; pass --scene")
     wanted = _SCENES if count is None else count
-    candidates = make_scenes(load_source_digits("test"), _SEARCHED, 2, _SEED, prefix="demo")
-    found = list(islice((s for s in candidates if all(_recognises(n, s) for n in networks)), wanted))
+    candidates = make_scenes(load_source_digits("test"), _SEARCHED, _OBJECTS, _SEED, prefix="demo")
+    found = list(islice((s for s in candidates if all(_recognises(graph, s) for _, graph in networks)), wanted))
     if len(found) < wanted:
         raise InputError(f"only {len(found)} of {_SEARCHED} scenes are recognised by all networks; reinstall aureole")
     return found
@@ -86,9 +95,8 @@ def run_all(networks: Sequence[Pair], scenes: Sequence[Scene], budget: Budget, o
     return results
 
 
-def _recognises(network: nets.Network, scene: Scene) -> bool:
-    with torch.no_grad():
-        scores = network.module(scene.image[None].to(torch.float32))[0]
+def _recognises(graph: Graph, scene: Scene) -> bool:
+    scores = graph.replay(scene.image)
     return set(scores.topk(len(scene.labels)).indices.tolist()) == set(scene.labels)
 
 

@@ -21,6 +21,14 @@ from aureole.data import read_image, read_mask
 from aureole.neighborhood.problem import WEIGHTS, named_weights
 
 
+def check_names(networks: Sequence[nets.Network]) -> None:
+    """InputError where two have one name: results are kept and shown by that."""
+    names = [network.name for network in networks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"two of the networks have the same name {twice}; rename one file")
+
+
 def read_network(
     name: str,
     arch: str | None,

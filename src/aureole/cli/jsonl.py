@@ -12,7 +12,7 @@ from typing import Any
 
 from aureole.cli.output import json_line
 from aureole.core import InputError
-from aureole.core.files import read_bytes
+from aureole.core.files import read_bytes, write_bytes
 
 START = b'{"line": '
 """How every answer begins."""
@@ -40,15 +40,19 @@ def read_lines(path: Path) -> list[Line]:
     return found
 
 
-def read_answers(out: Path, lines: Sequence[Line], path: Path) -> list[dict[str, Any]]:
-    """The answers that `out` holds, none when it is not there; InputError unless they are to the first of the lines.
+def read_answers(out: Path, lines: Sequence[Line], path: Path) -> dict[int, dict[str, Any]]:
+    """The answers that `out` holds, by the number of their line; none when it is not there.
+
+    Of several to a line the last one counts. An error does not bind: the line may have been mended since. InputError
+    where an answer is to a line that is no longer there.
 
     path: the file of the lines, for the message
     """
     whole, rest = _parts(out)
     if not rest.startswith(START[: len(rest)]):
         raise InputError(f"{out} is no file of answers; choose another --out")
-    answers: list[dict[str, Any]] = []
+    answers: dict[int, dict[str, Any]] = {}
+    heads = {line.number: line.head for line in lines}
     for i, text in enumerate(whole):
         try:
             answer = json.loads(text)
@@ -56,12 +60,23 @@ def read_answers(out: Path, lines: Sequence[Line], path: Path) -> list[dict[str,
             answer = None
         if not isinstance(answer, dict) or "line" not in answer:
             raise InputError(f"line {i + 1} of {out} is no answer of an earlier run; choose another --out")
-        if i >= len(lines) or any(answer.get(key) != value for key, value in lines[i].head.items()):
+        head = heads.get(answer["line"]) if isinstance(answer["line"], int) else None
+        if "error" in answer and head is not None:
+            continue
+        if head is None or any(answer.get(key) != value for key, value in head.items()):
             raise InputError(
                 f"{out} answers other cases than {path} holds now (see its line {answer['line']}); choose another --out"
             )
-        answers.append(answer)
+        answers[answer["line"]] = answer
     return answers
+
+
+def put_in_order(out: Path, lines: Sequence[Line]) -> None:
+    """Write the answers of `out` anew, one per line and in their order, where they are not so."""
+    texts = {json.loads(text)["line"]: text for text in _parts(out)[0]}
+    wanted = b"".join(texts[line.number] + b"\n" for line in lines)
+    if wanted != out.read_bytes():
+        write_bytes(out, wanted)
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:

@@ -68,6 +68,8 @@ def prove(
         given = (
             net, image, target or None, k, out_of_top or None, threshold, radius, radii, mask, witness, arch, mean, std,
         )  # fmt: skip
+        if json:
+            raise InputError("--cases writes one JSON object per line by itself; leave --json away")
         _check_cases(given, out)
         answer_all(cases, out, Settings(timeout, seed, method, solver, data_root, device))
         return
@@ -108,8 +110,10 @@ def prove(
         records.save(
             out, *records.prove_record(network, image.stem, pixels, answer, marked, ring_radii, config, result)
         )
-    if answer.witness is not None and place is not None:
+    if place is not None and answer.witness is not None:
         write_bytes(place, answers.npy(answer.witness))
+    elif place is not None:
+        place.unlink(missing_ok=True)  # an earlier run's, of another question
     pictures = records.draw_pictures(out) if out is not None else []
     if json:
         print_json(result)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from aureole import nets
@@ -16,7 +17,7 @@ from aureole.cli.progress import progress
 from aureole.cli.question import Question, Settings, check_labels
 from aureole.cli.ready import ready
 from aureole.core import Budget, InputError
-from aureole.core.record import JSON_NAME, digest, read_record
+from aureole.core.record import JSON_NAME, Array, digest, read_record
 from aureole.data import read_scene
 from aureole.report.grid import draw_grid
 
@@ -50,13 +51,15 @@ def layer_neighborhoods(
 
     Records that are there already for the same question and settings are drawn again, not computed again.
     """
+    options.check_timeout(seconds, "--seconds")
     settings = {method: Settings(method, objective, weights, timeout=seconds, seed=seed) for method in METHODS}
     names = [name for name in networks.split(",") if name]
     if not names:
         raise InputError("no network is given; pass --nets with names or files, separated by commas")
     options.check_out(out)
     loaded = [inputs.read_network(name, None, data_root) for name in names]
-    shown = recognised_scenes([network for network, _ in loaded], 1)[0] if scene is None else read_scene(scene)
+    inputs.check_names([network for network, _ in loaded])
+    shown = recognised_scenes(loaded, 1)[0] if scene is None else read_scene(scene)
     targets, objects = ([shown.labels[0]] if target is None else [target]), ([] if perturbed is None else [perturbed])
     check_labels(targets, objects)
     question = Question.about(shown, targets, objects)
@@ -86,10 +89,11 @@ def layer_neighborhoods(
 def _is_there(folder: Path, network: nets.Network, question: Question, settings: Settings) -> bool:
     if not (folder / JSON_NAME).exists():
         return False
-    record, _ = read_record(folder)
+    record, arrays = read_record(folder)
     asked: dict[str, Any] = question.words() | asdict(settings)
     return (
         record.network["sha256"] == network.sha256
         and record.image["sha256"] == digest({"image": question.image})
+        and torch.equal(arrays[Array.MASK].bool(), question.mask)
         and all(record.config.get(word) == value for word, value in asked.items())
     )

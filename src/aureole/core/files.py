@@ -19,10 +19,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path may hold a null byte
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot write {path}: {reason}; free some space or choose another place") from error
 
 
@@ -30,5 +30,5 @@ def read_bytes(path: Path, what: str) -> bytes:
     """A file's content; InputError names the path and what was wanted there."""
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; pass {what}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}; pass {what}") from error

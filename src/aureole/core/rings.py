@@ -27,10 +27,10 @@ class Rings:
 
     @classmethod
     def around(cls, mask: Bool[Tensor, "height width"]) -> "Rings":
-        """Rings around the marked pixels; InputError when none is marked."""
+        """Rings around the marked pixels, those that are not 0; InputError when none is marked."""
         if not bool(mask.any()):
             raise InputError("mask marks no pixel; mark at least one pixel of the object (non-zero)")
-        distance = distance_transform_cdt((~mask).cpu().numpy(), metric="chessboard")
+        distance = distance_transform_cdt((mask == 0).cpu().numpy(), metric="chessboard")
         return cls(torch.as_tensor(distance, dtype=torch.int64, device=mask.device))
 
     def banded(self, edges: Sequence[int]) -> "Rings":

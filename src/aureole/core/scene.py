@@ -34,12 +34,17 @@ class Scene:
             check_mask(mask, self.image)
 
     def mask(self, label: int) -> Bool[Tensor, "height width"]:
-        """The pixels of the object with this label; InputError when the scene has no such object."""
+        """The pixels of all objects with this label; InputError when the scene has none."""
         if label not in self.labels:
             raise InputError(
                 f"object {label} is not in scene {self.name} with labels {list(self.labels)}; name one of them"
             )
-        return self.masks[self.labels.index(label)]
+        return torch.stack([mask for own, mask in zip(self.labels, self.masks, strict=True) if own == label]).any(0)
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """Each label once."""
+        return tuple(dict.fromkeys(self.labels))
 
 
 def check_image(image: Float[Tensor, "*any"]) -> None:

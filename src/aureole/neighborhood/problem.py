@@ -48,7 +48,10 @@ class Problem:
                 "pass an image of the network's shape"
             )
         if self.weights.shape != (len(self.rings),):
-            raise InputError(f"{self.weights.numel()} weights for {len(self.rings)} rings; give one weight per ring")
+            word = self._word
+            raise InputError(
+                f"{self.weights.numel()} weights for {len(self.rings)} {word}s; give one weight per {word}"
+            )
         if not bool((self.weights >= 0).all() and self.weights.isfinite().all() and self.weights.any()):
             raise InputError("weights must be finite, >= 0 and not all zero")
         if not 0 < self.delta < 1:
@@ -69,14 +72,18 @@ class Problem:
     def _check_limits(self) -> None:
         for name, limits in (("floor", self.floors), ("cap", self.caps)):
             if not bool(((limits >= 0) & (limits <= 1)).all()):
-                raise InputError(f"the {name} of a ring is outside [0,1] (or NaN); pass radii in pixel units")
+                raise InputError(f"the {name} of a {self._word} is outside [0,1] (or NaN); pass radii in pixel units")
         crossed = (self.floors > self.caps).nonzero().flatten().tolist()
         if crossed:
             ring = crossed[0]
+            floor, cap = float(self.floors[ring]), float(self.caps[ring])
             raise InputError(
-                f"the floor {float(self.floors[ring]):g} of ring {ring} is above its cap {float(self.caps[ring]):g}; "
-                "pass floors <= caps"
+                f"the floor {floor:g} of {self._word} {ring} is above its cap {cap:g}; pass floors <= caps"
             )
+
+    @property
+    def _word(self) -> str:
+        return "ring" if self.rings.bands is None else "band"
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -96,7 +103,8 @@ class Problem:
     def _per_ring(self, name: str, given: float | Tensor) -> Tensor:
         values = torch.as_tensor(given, dtype=torch.float64, device=self.weights.device)
         if values.ndim and values.shape != self.weights.shape:
-            raise InputError(f"{values.numel()} {name}s for {len(self.rings)} rings; give one number, or one per ring")
+            word, count = self._word, len(self.rings)
+            raise InputError(f"{values.numel()} {name}s for {count} {word}s; give one number, or one per {word}")
         return values.expand(len(self.rings)).clone()
 
     def within(self, radii: Float[Tensor, "rings"]) -> Float[Tensor, "rings"]:

@@ -17,14 +17,22 @@ def facts(record: Record) -> str:
     return _prove_facts(record) if record.kind == "prove" else _neighborhood_facts(record)
 
 
-def survives(config: dict[str, Any], negated: bool = False) -> str:
-    """The spec in words: the target stays among (or drops out of) the k highest scores."""
-    target, k = label_names(config["target"]), config["k"]
+def survives(config: Mapping[str, Any], negated: bool = False) -> str:
+    """The spec in words: the target stays among the k highest scores, or out of them, or above a threshold."""
+    target, k, threshold = label_names(config["target"]), config["k"], config.get("threshold")
+    out = bool(config.get("out_of_top"))
+    verb, rest = ("keep", f"a score above {threshold:g}") if threshold is not None else (
+        "stay", f"{'out of' if out else 'among'} the {k} highest scores"
+    )  # fmt: skip
     if isinstance(config["target"], list):
-        return f"{target} {'do not all stay' if negated else 'all stay'} among the {k} highest scores"
+        return f"{target} {'do not all' if negated else 'all'} {verb} {rest}"
+    if threshold is not None:
+        return f"{target} {'does not keep' if negated else 'keeps'} {rest}"
+    if out:
+        return f"{target} comes among the {k} highest scores" if negated else f"{target} stays {rest}"
     if k == 1:
         return f"{target} {'loses' if negated else 'keeps'} the highest score"
-    return f"{target} {'drops out of' if negated else 'stays among'} the {k} highest scores"
+    return f"{target} drops out of the {k} highest scores" if negated else f"{target} stays {rest}"
 
 
 def the_object(config: dict[str, Any]) -> str:
@@ -104,7 +112,7 @@ def _neighborhood_sentence(record: Record) -> str:
         where = f"within the smallest radii asked for around {the_object(config)}"
         return f"In network {network}, {survives(config, negated=True)}\nfor an image found {where}"
     if result["verdict"] != "ROBUST":
-        when = "" if result["detail"] else " in the time given"
+        when = "" if result.get("detail") else " in the time given"
         return f"No neighborhood of {the_object(config)} was proved for {network}{when}"
     where = f"within these radii around {the_object(config)}"
     return f"In network {network}, {survives(config)}\nfor every image that stays {where}"
