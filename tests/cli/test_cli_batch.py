@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,25 @@ def test_the_normalisation_reaches_the_networks(command, line, tmp_path):
     ]
     assert all((record.config["mean"], record.config["std"]) == ("0.3", "0.5") for record in records)
     assert "std holds 0" in command(*line[:-1], "0.6", "--out", "other", "--std", "0").complaint
+
+
+def test_another_mask_is_another_case(line, files, tmp_path):
+    """Found in review: the radii around another object were reported as this one's."""
+    (tmp_path / "scenes/one").unlink()
+    shutil.copytree(files.scene, tmp_path / "scenes/one")
+    before = batch.list_cases(tmp_path / "scenes", [str(files.net)], "first", None, None)
+    mask = tmp_path / "scenes/one/mask-1.png"
+    shutil.copy(tmp_path / "scenes/one/mask-0.png", mask)
+    after = batch.list_cases(tmp_path / "scenes", [str(files.net)], "first", None, None)
+    assert before[0].key == after[0].key and before[0].identity != after[0].identity
+
+
+def test_refused_cases_end_with_status_2_and_are_asked_again(command, line, tmp_path):
+    """Found in review: status 0, and the folder was bound to settings that had computed nothing."""
+    done = command(*line, "--floor", "3")
+    assert done.status == 2 and "2 of 2 cases have no answer" in done.err
+    done = command(*line)
+    assert done.status == 0
+    lines = [json.loads(text) for text in (tmp_path / "out/cases.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines[:2]] == ["refused", "refused"]
+    assert "refused" not in {line["status"] for line in lines[2:]}

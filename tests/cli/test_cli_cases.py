@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from aureole.cli import answers as answers_module
 from aureole.cli import inputs as inputs_module
@@ -256,3 +257,45 @@ def test_methods_and_solvers_on_the_command_line(command, files, monkeypatch):
     other = ("--method", "incomplete", "--solver", "scip")
     assert "asks no solver" in command(*files.prove("--radius", "0", *other)).complaint
     assert "'cplex' is unknown" in command(*files.prove("--radius", "0", "--solver", "cplex")).complaint
+
+
+# ---- found in review: what an earlier run answered is kept only while it is still the answer
+
+
+def test_an_image_that_changed_is_asked_about_again(command, files, folder):
+    path = write(folder, [question(files), question(files, k=3), question(files, k=4)])
+    command("prove", "--cases", path, "--out", "a.jsonl")
+    before = read(Path("a.jsonl").read_text())
+    assert {a["verdict"] for a in before} == {"ROBUST"}
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(image).save(folder / "image.png")
+    command("prove", "--cases", path, "--out", "a.jsonl")
+    after, fresh = read(Path("a.jsonl").read_text()), read(command("prove", "--cases", path).out)
+    assert [a["line"] for a in after] == [1, 2, 3]
+    assert [a["margin_seen"] for a in after] == [a["margin_seen"] for a in fresh]
+    assert after[0]["margin_seen"] != before[0]["margin_seen"]
+
+
+def test_errors_are_asked_again_and_mended_lines_too(command, files, folder):
+    path = write(folder, [question(files), question(files, image="nowhere.png"), "{}", question(files, k=3)])
+    assert command("prove", "--cases", path, "--out", "a.jsonl").status == 2
+    shutil.copy(folder / "image.png", folder / "nowhere.png")
+    third = question(files, k=4)
+    path = write(folder, [question(files), question(files, image="nowhere.png"), third, question(files, k=3)])
+    assert command("prove", "--cases", path, "--out", "a.jsonl").status == 0
+    answers = read(Path("a.jsonl").read_text())
+    assert [a["line"] for a in answers] == [1, 2, 3, 4] and not any("error" in a for a in answers)
+
+
+def test_other_settings_are_told(command, files, folder):
+    path = write(folder, [question(files)])
+    command("prove", "--cases", path, "--out", "a.jsonl", "--timeout", "5")
+    told = command("prove", "--cases", path, "--out", "a.jsonl", "--timeout", "7").complaint
+    assert "begun with other settings (timeout 5.0 -> 7.0)" in told
+
+
+def test_a_path_that_no_disk_takes_is_an_error_of_its_line(command, files, folder):
+    broken = question(files, radius=1.0, witness="a\0b.npy")
+    path = write(folder, [question(files, image="a\0b.png"), broken, question(files)])
+    done = command("prove", "--cases", path, "--method", "incomplete")
+    assert done.status == 2 and ["error" in answer for answer in read(done.out)] == [True, True, False]

@@ -132,3 +132,12 @@ def test_a_score_above_a_threshold(command, files, tmp_path):
 def test_specs_that_do_not_go_together_are_told(command, files, more, told):
     line = ["prove", files.net, files.image, "--target", files.target, "--radius", "0"]
     assert told in command(*line, *more).complaint
+
+
+def test_a_witness_of_an_earlier_question_goes(command, files, tmp_path):
+    """Found in review: it lay beside a record that says ROBUST."""
+    line = ["prove", files.net, files.image, "--target", files.target, "--k", "2", "--out", "run"]
+    command(*line, "--radius", "1")
+    assert (tmp_path / "run/witness.npy").exists()
+    command(*line, "--radius", "0")
+    assert not (tmp_path / "run/witness.npy").exists()

@@ -1,6 +1,8 @@
 import json
+import shutil
 
 import pytest
+import torch
 
 from aureole.cli import reproduce
 from aureole.core.record import read_record
@@ -41,3 +43,35 @@ def test_bad_input(command, line):
     assert "--seconds is -1" in command(*line, "--seconds", "-1").complaint
     assert "objective 'max'" in command(*line, "--objective", "max").complaint
     assert "No such command" in command("reproduce", "figure-9").complaint
+
+
+def test_two_networks_of_one_name_are_told(command, line, files, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copy(files.net, tmp_path / "other")
+    assert "same name net" in command(*line, "--nets", f"{files.net},other/net.safetensors").complaint
+
+
+def test_a_network_of_other_images_needs_a_scene(command, files, tmp_path):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    torch.export.save(torch.export.export(net.eval(), (torch.zeros(1, 1, 4, 4),)), tmp_path / "small.pt2")
+    told = command("reproduce", "layer-neighborhoods", "--nets", "small.pt2", "--out", "there").complaint
+    assert "1x4x4 images" in told and "pass --scene" in told
+
+
+def test_another_mask_is_another_question(command, line, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce.Question, "about", _nine_highest(reproduce.Question.about))
+    assert command(*line).status == 0
+    scene = tmp_path / "changed"
+    shutil.copytree(files.scene, scene)
+    shutil.copy(scene / "mask-0.png", scene / "mask-1.png")
+    asked = []
+
+    def asks(*_):
+        asked.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "record_answer", asks)
+    command(*line)
+    assert not asked
+    command(*[scene if part == files.scene else part for part in line])
+    assert asked

@@ -67,3 +67,12 @@ def test_bands_group_the_rings(mask, more):
 def test_edges_that_make_no_bands_are_told(edges):
     with pytest.raises(InputError, match="start at 0 and rise"):
         Rings.around(torch.eye(3, dtype=torch.bool)).banded(edges)
+
+
+def test_masks_of_numbers():
+    """Found in review: `~1` is -2, and not 0."""
+    mask = torch.zeros(3, 4, dtype=torch.bool)
+    mask[1, 2] = True
+    index = Rings.around(mask).index
+    for kind in (torch.uint8, torch.int64, F64):
+        assert torch.equal(Rings.around.__wrapped__(Rings, mask.to(kind)).index, index)

@@ -136,6 +136,26 @@ def test_prove_page(write_prove, verdict, badge):
     assert [path.name for path in draw(folder)] == ["prove.png", "prove.svg"]
 
 
+@pytest.mark.parametrize(
+    ("config", "robust", "broken"),
+    [
+        ({"out_of_top": True}, "label 3 stays out of the 2 highest scores", "label 3 comes among the 2 highest scores"),
+        ({"k": None, "threshold": 5.0}, "label 3 keeps a score above 5", "label 3 does not keep a score above 5"),
+        ({"target": [3, 4], "out_of_top": True}, "3 and 4 all stay out of the 2", "do not all stay out of the 2"),
+        ({"target": [3, 4], "k": None, "threshold": 0.5}, "all keep a score above 0.5", "do not all keep a score"),
+    ],
+)  # fmt: skip
+def test_a_picture_says_what_was_asked(write_prove, config, robust, broken):
+    """Found in review: every question was called one about staying among the k highest."""
+    assert robust in texts(figure_of(write_prove("ROBUST", **config)))
+    assert broken in texts(figure_of(write_prove("VULNERABLE", **config)))
+
+
+def test_bounds_are_written_down_as_bounds(write_neighborhood):
+    said = texts(figure_of(write_neighborhood(size=0.0312499, upper_bound=0.0312443)))
+    assert "0.03124 =" in said and "at most 0.03125" in said
+
+
 def test_a_missing_array_is_one_clear_error(write_neighborhood):
     with pytest.raises(InputError, match="do not fit together"):
         draw(write_neighborhood(arrays_without=("ring_index",)))

@@ -15,6 +15,7 @@ from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
 from aureole.core.device import usable
 from aureole.core.files import write_bytes
+from aureole.report.style import DOWN, number
 
 
 def prove(
@@ -165,7 +166,7 @@ def _tell(answer: Answer, result: dict[str, Any], network: str, claim: str, pict
     }[answer.verdict]
     facts = [("decided by", str(answer.why))]
     if answer.margin_bound is not None and answer.verdict is not Verdict.VULNERABLE:
-        facts.append(("margin at least", f"{answer.margin_bound:.4g}"))
+        facts.append(("margin at least", number(answer.margin_bound, 4, DOWN)))
     if answer.margin_seen is not None:
         facts.append(("smallest margin seen", f"{answer.margin_seen:.4g}"))
     if answer.witness is not None:

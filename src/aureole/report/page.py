@@ -95,7 +95,7 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
     style.heading(row[1], "Allowed change", "radius of each pixel, log scale")
     if result["verdict"] == "VULNERABLE" and Array.WEAKEST in arrays:
         _pair(figure, row[2], row[3], image, arrays[Array.WEAKEST])
-        style.heading(row[2], "Witness", "an image within the smallest radii asked for")
+        style.heading(row[2], "Witness", "within the smallest radii asked for")
     else:
         _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
 

@@ -118,6 +118,10 @@ def difference(figure: Figure, axes: Axes, image: np.ndarray, other: np.ndarray)
     bar.ax.tick_params(labelsize=8, length=2)
 
 
+APART = 0.045
+"""Share of a scale's height: labels of ticks that are closer would touch."""
+
+
 def signed_ticks(norm: Normalize) -> list[float]:
     """Ticks of a scale from `style.signed_norm`: where it is logarithmic, its powers of ten show that it is."""
     top = float(norm.vmax or 1.0)
@@ -125,7 +129,9 @@ def signed_ticks(norm: Normalize) -> list[float]:
         return [-top, -top / 2, 0.0, top / 2, top]
     near = float(norm.linthresh)
     powers = [10.0**p for p in range(-12, 2)]
-    between = [p for p in powers if 1.6 * near < p < top / 1.6]  # closer ones would touch the labels of the two ends
+    between = [
+        p for p in powers if near < p < top and min(abs(float(norm(p) - norm(end))) for end in (near, top)) > APART
+    ]  # fmt: skip
     upper = [near, *between, top]
     return [*(-t for t in reversed(upper)), 0.0, *upper]
 
