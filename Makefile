@@ -17,6 +17,7 @@ test-slow: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PATH=$(BIN):$$PATH python scripts/undefined_names.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -17,7 +17,7 @@ from aureole.cli.jsonl import Line, put_in_order, read_answers, read_lines, writ
 from aureole.cli.progress import counting
 from aureole.cli.ready import ready
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
-from aureole.core.files import read_bytes, write_bytes
+from aureole.core.files import read_bytes, remove, write_bytes
 
 Scales = tuple[float, ...] | None
 Load = Callable[[str, str | None, Scales, Scales], tuple[nets.Network, Graph]]
@@ -77,17 +77,17 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     lines = read_lines(path)
     load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
     earlier = {} if out is None else read_answers(out, lines, path)
-    kept = [
-        line for line in lines
+    kept = {
+        line.number for line in lines
         if line.number in earlier and _stands(earlier[line.number], line, path.parent, settings, load, out)
-    ]  # fmt: skip
+    }  # fmt: skip
     errors, done = [], len(kept)
     if done < len(lines):
         ready()
     try:
         with writer(out) as write, counting(f"proving the cases of {path.name}", len(lines), done) as advance:
             for line in lines:
-                if line in kept:
+                if line.number in kept:
                     continue
                 answer = _answer(line, path.parent, settings, load)
                 write(line.head | answer)
@@ -171,8 +171,10 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
     answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method, settings.device)
     if answer.why is Why.INTERRUPTED:
         raise KeyboardInterrupt
-    if answer.witness is not None and place is not None:
+    if place is not None and answer.witness is not None:
         write_bytes(place, answers.npy(answer.witness))
+    elif place is not None:
+        remove(place)
     digests = {"network_sha256": network.sha256, "files_sha256": files}
     return answers.result(answer, place) | how | digests
 

@@ -14,7 +14,7 @@ from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
 from aureole.core.device import usable
-from aureole.core.files import write_bytes
+from aureole.core.files import remove, write_bytes
 from aureole.report.style import DOWN, number
 
 
@@ -114,7 +114,7 @@ def prove(
     if place is not None and answer.witness is not None:
         write_bytes(place, answers.npy(answer.witness))
     elif place is not None:
-        place.unlink(missing_ok=True)  # an earlier run's, of another question
+        remove(place)  # an earlier run's, of another question
     pictures = records.draw_pictures(out) if out is not None else []
     if json:
         print_json(result)

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing, reading and removing files: nothing is ever half-written, and what the disk refuses is told in one line."""
 
 import os
 import tempfile
@@ -24,6 +24,14 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot write {path}: {reason}; free some space or choose another place") from error
+
+
+def remove(path: Path) -> None:
+    """The file goes, if there is one; InputError names the path when the disk refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot remove {path}: {getattr(error, 'strerror', None) or error}; remove it") from error
 
 
 def read_bytes(path: Path, what: str) -> bytes:
