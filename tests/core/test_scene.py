@@ -10,6 +10,6 @@ def test_two_objects_of_one_label():
     for n, mask in enumerate(masks):
         mask[0, n] = True
     scene = Scene(torch.zeros(1, 2, 3, dtype=F64), (6, 4, 6), tuple(masks))
-    assert scene.names == (6, 4)
+    assert scene.distinct_labels == (6, 4)
     assert torch.equal(scene.mask(6), masks[0] | masks[2])
     assert torch.equal(scene.mask(4), masks[1])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aureole import verify
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
+from aureole.core.files import remove, write_bytes
 
 Image = Float[Tensor, "channels height width"]
 
@@ -53,6 +54,14 @@ def result(answer: Answer, place: Path | None) -> dict[str, Any]:
         "margin_seen": answer.margin_seen,
         "detail": answer.detail,
     }
+
+
+def keep_witness(answer: Answer, place: Path | None) -> None:
+    """Write the witness there as .npy, if there is a place; without a witness, an earlier question's goes."""
+    if place is not None and answer.witness is not None:
+        write_bytes(place, npy(answer.witness))
+    elif place is not None:
+        remove(place)
 
 
 def npy(image: Image) -> bytes:

@@ -127,8 +127,8 @@ def list_cases(
     for folder in folders:
         scene = read_scene(folder)
         sha256 = digest({"image": scene.image})
-        count = len(scene.names) if k is None else k
-        labels = scene.names if pairs == "all" else scene.names[:2]
+        count = len(scene.distinct_labels) if k is None else k
+        labels = scene.distinct_labels if pairs == "all" else scene.distinct_labels[:2]
         chosen = [(target, other) for target in labels for other in labels if other != target]
         for target, other in chosen if pairs == "all" else chosen[:1]:
             masks = digest({"target": scene.mask(target), "object": scene.mask(other)})

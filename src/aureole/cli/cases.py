@@ -17,7 +17,7 @@ from aureole.cli.jsonl import Line, put_in_order, read_answers, read_lines, writ
 from aureole.cli.progress import counting
 from aureole.cli.ready import ready
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
-from aureole.core.files import read_bytes, remove, write_bytes
+from aureole.core.files import read_bytes
 
 Scales = tuple[float, ...] | None
 Load = Callable[[str, str | None, Scales, Scales], tuple[nets.Network, Graph]]
@@ -124,10 +124,10 @@ def _stands(answer: dict[str, Any], line: Line, folder: Path, settings: Settings
     if changed:
         raise InputError(f"{out} was begun with other settings ({', '.join(changed)}); choose another --out")
     try:
-        network, _ = load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
-        return {"network_sha256": network.sha256, "files_sha256": _files(question, folder)}.items() <= answer.items()
+        digests = _digests(question, folder, _network(question, folder, load)[0])
     except InputError:
         return False  # asked again, it says what is wrong
+    return all(answer.get(name) == value for name, value in digests.items())
 
 
 def _how(question: Question, settings: Settings) -> dict[str, Any]:
@@ -139,11 +139,16 @@ def _how(question: Question, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _files(question: Question, folder: Path) -> str:
-    """A digest of the image, and of the mask and the radii where they are files."""
+def _network(question: Question, folder: Path, load: Load) -> tuple[nets.Network, Graph]:
+    return load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
+
+
+def _digests(question: Question, folder: Path, network: nets.Network) -> dict[str, str]:
+    """Of the network, and of the image with the mask and the radii where they are files."""
     names = (question.image, question.mask, question.radii if isinstance(question.radii, str) else None)
     contents = [b"" if name is None else read_bytes(folder / name, "a file") for name in names]
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+    files = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents))
+    return {"network_sha256": network.sha256, "files_sha256": files.hexdigest()}
 
 
 def _question(line: Line) -> Question:
@@ -162,20 +167,15 @@ def _proved(question: Question, folder: Path, settings: Settings, load: Load) ->
     place = None if question.witness is None else folder / question.witness
     if place is not None and place.suffix != ".npy":
         raise InputError(f"witness {question.witness} must end in .npy; name it so")
-    network, graph = load(_net(question.net, folder), question.arch, _scales(question.mean), _scales(question.std))
-    spec = _spec(question, graph)
-    files = _files(question, folder)
+    network, graph = _network(question, folder, load)
+    spec, digests = _spec(question, graph), _digests(question, folder, network)
     pixels, graph = inputs.read_image_for(folder / question.image, graph)
     region = _region(question, folder, pixels)
     method = verify.portfolio(settings.method, settings.solver)
     answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method, settings.device)
     if answer.why is Why.INTERRUPTED:
         raise KeyboardInterrupt
-    if place is not None and answer.witness is not None:
-        write_bytes(place, answers.npy(answer.witness))
-    elif place is not None:
-        remove(place)
-    digests = {"network_sha256": network.sha256, "files_sha256": files}
+    answers.keep_witness(answer, place)
     return answers.result(answer, place) | how | digests
 
 

@@ -73,10 +73,11 @@ def read_answers(out: Path, lines: Sequence[Line], path: Path) -> dict[int, dict
 
 def put_in_order(out: Path, lines: Sequence[Line]) -> None:
     """Write the answers of `out` anew, one per line and in their order, where they are not so."""
-    texts = {json.loads(text)["line"]: text for text in _parts(out)[0]}
-    wanted = b"".join(texts[line.number] + b"\n" for line in lines)
-    if wanted != out.read_bytes():
-        write_bytes(out, wanted)
+    whole, _ = _parts(out)
+    texts = {json.loads(text)["line"]: text for text in whole}
+    wanted = [texts[line.number] for line in lines]
+    if wanted != whole:
+        write_bytes(out, b"".join(text + b"\n" for text in wanted))
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:

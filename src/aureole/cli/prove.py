@@ -14,7 +14,6 @@ from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Rings, Verdict, Why
 from aureole.core.device import usable
-from aureole.core.files import remove, write_bytes
 from aureole.report.style import DOWN, number
 
 
@@ -111,10 +110,7 @@ def prove(
         records.save(
             out, *records.prove_record(network, image.stem, pixels, answer, marked, ring_radii, config, result)
         )
-    if place is not None and answer.witness is not None:
-        write_bytes(place, answers.npy(answer.witness))
-    elif place is not None:
-        remove(place)  # an earlier run's, of another question
+    answers.keep_witness(answer, place)
     pictures = records.draw_pictures(out) if out is not None else []
     if json:
         print_json(result)

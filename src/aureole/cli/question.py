@@ -47,7 +47,7 @@ class Question:
         objects: when none is named and only one object is no target, that one is perturbed
         k:       None for the number of different labels
         """
-        others = [label for label in scene.names if label not in targets]
+        others = [label for label in scene.distinct_labels if label not in targets]
         if not objects and len(others) == 1:
             objects = others
         if not objects:
@@ -59,7 +59,7 @@ class Question:
             target_mask=union(seen) if seen else None,
             targets=tuple(targets),
             objects=tuple(objects),
-            k=len(scene.names) if k is None else k,
+            k=len(scene.distinct_labels) if k is None else k,
             name=scene.name,
         )
 

@@ -19,11 +19,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except (OSError, ValueError) as error:  # a path may hold a null byte
+    except (OSError, ValueError) as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot write {path}: {reason}; free some space or choose another place") from error
+        raise InputError(f"cannot write {path}: {_reason(error)}; free some space or choose another place") from error
 
 
 def remove(path: Path) -> None:
@@ -31,7 +30,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot remove {path}: {getattr(error, 'strerror', None) or error}; remove it") from error
+        raise InputError(f"cannot remove {path}: {_reason(error)}; remove it") from error
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -39,4 +38,9 @@ def read_bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}; pass {what}") from error
+        raise InputError(f"cannot read {path}: {_reason(error)}; pass {what}") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What the disk says; a path with a null byte never gets there, and is a ValueError."""
+    return getattr(error, "strerror", None) or str(error)

@@ -42,7 +42,7 @@ class Scene:
         return torch.stack([mask for own, mask in zip(self.labels, self.masks, strict=True) if own == label]).any(0)
 
     @property
-    def names(self) -> tuple[int, ...]:
+    def distinct_labels(self) -> tuple[int, ...]:
         """Each label once."""
         return tuple(dict.fromkeys(self.labels))
 

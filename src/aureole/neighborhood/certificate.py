@@ -102,23 +102,23 @@ class Certificate(Method):
     nearer: tuple[Attack, int] = (GOING_ON, 8)
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
-        problem, whole = prover.problem, prover.budget
+        problem = prover.problem
         few = self.directions.suits(problem)
         share = (*self.few, *self.share[2:]) if few else self.share
-        climbing, turning, stretching, growing = (whole.at_most(part * whole.remaining) for part in share)
-        prover.budget = replace(whole, deadline=growing.deadline)  # its clock runs on
-        climbed = self.begun or climb(
-            problem, certified_ball(prover), self.ascent, climbing,
-            lambda radii, hints: self._offered(prover, radii, hints), device=prover.device,
-        )  # fmt: skip
-        tip, small = Tip(climbed, self._carried(prover, climbed)), None
-        if problem.objective == "sum":
-            tip = max(tip, self._cornered(prover, climbed, turning), key=lambda tip: problem.size(tip.radii))
-            small = self.mixed * climbed.radii
-        climbed = self._overreach(prover, tip, small, stretching)
-        for ring in self._order(problem, climbed):
-            grow(prover, ring, COMPLETE)
-        prover.budget = whole
+        *parts, growing = share
+        climbing, turning, stretching = (prover.budget.at_most(part * prover.budget.remaining) for part in parts)
+        with prover.in_share(growing):
+            climbed = self.begun or climb(
+                problem, certified_ball(prover), self.ascent, climbing,
+                lambda radii, hints: self._offered(prover, radii, hints), device=prover.device,
+            )  # fmt: skip
+            tip, small = Tip(climbed, self._carried(prover, climbed)), None
+            if problem.objective == "sum":
+                tip = max(tip, self._cornered(prover, climbed, turning), key=lambda tip: problem.size(tip.radii))
+                small = self.mixed * climbed.radii
+            climbed = self._overreach(prover, tip, small, stretching)
+            for ring in self._order(problem, climbed):
+                grow(prover, ring, COMPLETE)
         prover.look(self.attack)
         return concluded(prover, self.nearer, self.share[-1])
 
@@ -197,7 +197,8 @@ def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
     problem, step, refused = prover.problem, prover.problem.delta, inf
     while not prover.budget.expired and float(prover.radii[ring]) < float(problem.caps[ring]):
         tried = min(float(prover.radii[ring]) + step, float(problem.caps[ring]))
-        robust = tried < refused and _robust(prover, with_ring(prover.radii, ring, tried), portfolio)
+        radii = with_ring(prover.radii, ring, tried)
+        robust = tried < refused and prover.check(radii, portfolio).verdict is Verdict.ROBUST
         if robust and refused == inf:
             step *= 2
             continue
@@ -206,7 +207,3 @@ def grow(prover: Prover, ring: int, portfolio: Portfolio) -> None:
             if step <= problem.delta:
                 return
         step = max(step / 2, problem.delta)
-
-
-def _robust(prover: Prover, radii: Float[Tensor, "rings"], portfolio: Portfolio) -> bool:
-    return prover.check(radii, portfolio).verdict is Verdict.ROBUST

@@ -11,9 +11,12 @@ from aureole.core.graph import Graph
 
 IMAGES = 4
 
+SINGLE, DOUBLE = 1e-3, 1e-9
+"""How far the scores of a network that computes in float32 or float64 may be from those of its graph, in float64."""
+
 
 def check_same(
-    graph: Graph, model: Callable[[Float[Tensor, "batch *shape"]], Float[Tensor, "batch classes"]], near: float = 1e-9
+    graph: Graph, model: Callable[[Float[Tensor, "batch *shape"]], Float[Tensor, "batch classes"]], near: float = DOUBLE
 ) -> None:
     """InputError unless both give the same scores for random images, where the model's are finite.
 

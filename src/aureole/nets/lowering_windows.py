@@ -114,8 +114,10 @@ def convolve(call: Call, value: Value, weight: Floats, bias: Floats, window: Win
 def _with_padding(call: Call, value: Value, window: Window) -> tuple[Value, Window]:
     """What a padding node reads, and the window with that padding."""
     found = call.builder.paddings.get(value.node)
+    if found is None or not value.plain:
+        return value, window
     whole = call.builder.whole(value.node, (1, *call.builder.nodes[value.node].shape))
-    if found is None or not value.plain or not np.array_equal(value.order, whole.order):
+    if not np.array_equal(value.order, whole.order):
         return value, window
     before = (window.before[0] + found.before[0], window.before[1] + found.before[1])
     after = (window.after[0] + found.after[0], window.after[1] + found.after[1])

@@ -20,7 +20,7 @@ from torch import Tensor
 from aureole.core.errors import InputError
 from aureole.core.files import read_bytes
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
-from aureole.nets.agreement import check_same
+from aureole.nets.agreement import DOUBLE, SINGLE, check_same
 from aureole.nets.lowering import Argument, Call
 from aureole.nets.normalise import Scales, checked
 from aureole.nets.onnx_replay import OnnxModel
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 OLDEST_OPSET = 7
 _FIRST_OPSET_WITH_AXES = 13
-SINGLE, DOUBLE = 1e-3, 1e-9
-"""How far a model's scores may be from those of its graph, which computes in float64 (`check_same`)."""
-
 _DTYPES = {1: torch.float32, 11: torch.float64}  # onnx.TensorProto.FLOAT and DOUBLE
 
 

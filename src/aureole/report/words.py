@@ -20,19 +20,19 @@ def facts(record: Record) -> str:
 def survives(config: Mapping[str, Any], negated: bool = False) -> str:
     """The spec in words: the target stays among the k highest scores, or out of them, or above a threshold."""
     target, k, threshold = label_names(config["target"]), config["k"], config.get("threshold")
-    out = bool(config.get("out_of_top"))
-    verb, rest = ("keep", f"a score above {threshold:g}") if threshold is not None else (
-        "stay", f"{'out of' if out else 'among'} the {k} highest scores"
-    )  # fmt: skip
-    if isinstance(config["target"], list):
-        return f"{target} {'do not all' if negated else 'all'} {verb} {rest}"
+    top = f"the {k} highest scores"
     if threshold is not None:
-        return f"{target} {'does not keep' if negated else 'keeps'} {rest}"
-    if out:
-        return f"{target} comes among the {k} highest scores" if negated else f"{target} stays {rest}"
-    if k == 1:
-        return f"{target} {'loses' if negated else 'keeps'} the highest score"
-    return f"{target} drops out of the {k} highest scores" if negated else f"{target} stays {rest}"
+        above = f"a score above {threshold:g}"
+        every, kept, lost = f"keep {above}", f"keeps {above}", f"does not keep {above}"
+    elif config.get("out_of_top"):
+        every, kept, lost = f"stay out of {top}", f"stays out of {top}", f"comes among {top}"
+    elif k == 1:
+        every, kept, lost = f"stay among {top}", "keeps the highest score", "loses the highest score"
+    else:
+        every, kept, lost = f"stay among {top}", f"stays among {top}", f"drops out of {top}"
+    if isinstance(config["target"], list):
+        return f"{target} {'do not all' if negated else 'all'} {every}"
+    return f"{target} {lost if negated else kept}"
 
 
 def the_object(config: dict[str, Any]) -> str:
