@@ -19,7 +19,7 @@ from aureole.cli.progress import progress
 from aureole.cli.question import BEST, Question, Settings
 from aureole.cli.ready import ready
 from aureole.cli.scenes import save_scene
-from aureole.core import Budget, Graph, InputError, Scene
+from aureole.core import Budget, Graph, InputError, Scene, times
 from aureole.core.record import read_record
 from aureole.data import load_source_digits, make_scenes
 from aureole.data.scenes import RECIPES
@@ -62,7 +62,7 @@ def recognised_scenes(networks: Sequence[Pair], count: int | None = None) -> lis
     made = (1, RECIPES[_OBJECTS].canvas, RECIPES[_OBJECTS].canvas)
     for network, graph in networks:
         if graph.input_shape != made:
-            taken, given = ("x".join(map(str, shape)) for shape in (graph.input_shape, made))
+            taken, given = map(times, (graph.input_shape, made))
             raise InputError(f"{network.name} takes {taken} images and the scenes made here are {given}; pass --scene")
     wanted = _SCENES if count is None else count
     candidates = make_scenes(load_source_digits("test"), _SEARCHED, _OBJECTS, _SEED, prefix="demo")

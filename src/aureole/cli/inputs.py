@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole import nets
-from aureole.core import Graph, InputError, Rings
+from aureole.core import Graph, InputError, Rings, times
 from aureole.core.files import read_bytes
 from aureole.core.graph import check_finite, taking
 from aureole.core.rings import check_edges
@@ -52,7 +52,7 @@ def read_fitting_image(path: Path, graph: Graph) -> Float[Tensor, "channels heig
     image = read_image(path)
     if tuple(image.shape) != tuple(graph.input_shape):
         raise InputError(
-            f"{path} is {_by(image.shape)} but the network takes {_by(graph.input_shape)}; "
+            f"{path} is {times(image.shape)} but the network takes {times(graph.input_shape)}; "
             "pass an image of the network's shape"
         )
     return image
@@ -170,7 +170,3 @@ def read_limits(option: str, text: str) -> float | Float[Tensor, "rings"]:
     except ValueError as error:
         raise InputError(f"{option} {text!r} is not a number or a list of them; pass e.g. 0.01") from error
     return values[0] if len(values) == 1 else torch.tensor(values, dtype=torch.float64)
-
-
-def _by(shape: tuple[int, ...] | torch.Size) -> str:
-    return "x".join(str(n) for n in shape)

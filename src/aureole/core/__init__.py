@@ -1,7 +1,7 @@
 """The words of the house: data, no algorithms."""
 
 from aureole.core.budget import Budget
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, times
 from aureole.core.graph import Graph
 from aureole.core.region import Region
 from aureole.core.rings import Rings
@@ -24,4 +24,5 @@ __all__ = [
     "TopK",
     "Verdict",
     "Why",
+    "times",
 ]

@@ -1,4 +1,6 @@
-"""The one exception a user meets when the input is at fault."""
+"""The one exception a user meets when the input is at fault, and the words for shapes in its messages."""
+
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -6,3 +8,8 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape as messages say it: `1x28x28`; no axes, "a single number"."""
+    return "x".join(map(str, shape)) or "a single number"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, times
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,8 @@ def check_image(image: Float[Tensor, "*any"]) -> None:
 def check_mask(mask: Bool[Tensor, "mask_height mask_width"], image: Float[Tensor, "channels height width"]) -> None:
     """InputError unless the mask has the image's height and width and marks at least one pixel."""
     if mask.shape != image.shape[1:]:
-        wanted = "x".join(str(n) for n in image.shape)
         raise InputError(
-            f"mask is {'x'.join(str(n) for n in mask.shape)} but the image is {wanted}; "
+            f"mask is {times(mask.shape)} but the image is {times(image.shape)}; "
             "pass a mask of the image's height and width"
         )
     if not bool(mask.any()):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aureole.core import Graph, InputError, Region, Rings, Spec
+from aureole.core import Graph, InputError, Region, Rings, Spec, times
 from aureole.core.scene import check_image
 from aureole.neighborhood.objective import OBJECTIVES
 
@@ -44,7 +44,7 @@ class Problem:
         check_image(self.image)
         if tuple(self.image.shape) != self.graph.input_shape:
             raise InputError(
-                f"image is {_by(self.image.shape)} but the network takes {_by(self.graph.input_shape)}; "
+                f"image is {times(self.image.shape)} but the network takes {times(self.graph.input_shape)}; "
                 "pass an image of the network's shape"
             )
         if self.weights.shape != (len(self.rings),):
@@ -179,7 +179,3 @@ def named_weights(name: str, rings: Rings) -> Float[Tensor, "rings"]:
             pixels = torch.tensor(rings.pixels, dtype=torch.float64)
             return pixels / pixels.mean()
     raise InputError(f"weights {name!r} are unknown; pass one of {', '.join(WEIGHTS)}, or a comma-separated list")
-
-
-def _by(shape: torch.Size | tuple[int, ...]) -> str:
-    return "x".join(str(n) for n in shape)

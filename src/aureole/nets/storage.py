@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from aureole.core import Graph, InputError
+from aureole.core import Graph, InputError, times
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.places import data_root
 from aureole.core.record import digest
@@ -181,10 +181,10 @@ def _classes(state: Mapping[str, Tensor]) -> int:
 def _misfit(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, str, str, str] | None:
     """The first weight that does not fit: how many fitted before it, its name, what it is, what it should be."""
     for i, (layer, shape) in enumerate(shapes.items()):
-        wanted = "x".join(map(str, shape))
+        wanted = times(shape)
         if layer not in state:
             return i, layer, "absent", wanted
         if tuple(state[layer].shape) != shape:
-            return i, layer, "x".join(map(str, state[layer].shape)) or "a single number", wanted
+            return i, layer, times(state[layer].shape), wanted
     extra = sorted(set(state) - set(shapes))
     return (len(shapes), extra[0], "present", "no such layer") if extra else None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, times
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
 from aureole.nets.agreement import check_same
 from aureole.nets.normalise import Normalised, Scales
@@ -56,9 +56,8 @@ def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedP
     try:
         module(example)
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        wanted = "x".join(str(n) for n in shape)
         raise InputError(
-            f"the network does not take a {wanted} image ({_first_line(error)}); pass an image of its shape"
+            f"the network does not take a {times(shape)} image ({_first_line(error)}); pass an image of its shape"
         ) from error
     try:
         program = torch.export.export(module, (example,))

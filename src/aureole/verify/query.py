@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
 from aureole.bounds.linear import Parameters, Relaxations, relax
-from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why
+from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why, times
 from aureole.core.device import CPU, usable
 from aureole.core.graph import check_finite, merge_rectified_pools
 from aureole.core.spec import only_compares
@@ -93,7 +93,7 @@ class Query:
             raise InputError(f"region holds {len(region)} boxes; prove takes one at a time (region[i])")
         if region.shape != graph.input_shape:
             raise InputError(
-                f"region is {_by(region.shape)} but the network takes {_by(graph.input_shape)}; "
+                f"region is {times(region.shape)} but the network takes {times(graph.input_shape)}; "
                 "make the region from an image of the network's shape"
             )
         if not bool(region.lower.isfinite().all() and region.upper.isfinite().all()):
@@ -246,7 +246,3 @@ def with_constants(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
         return graph, spec
     plain = Rows(torch.eye(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64), spec.order)
     return graph.then(rows, offsets, "spec"), plain
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(str(n) for n in shape)
