@@ -1,7 +1,10 @@
 """The pool with jobs that end well, raise, die and hang."""
 
+import math
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +31,11 @@ def _solve(job):
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return "second try"
+        case "die soon":
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            return "done"
+        case "no pickle":
+            return lambda: value
         case "hang":
             time.sleep(60)
     return None
@@ -71,3 +79,57 @@ def test_leaving_early_ends_the_workers():
 
 def test_no_jobs():
     assert list(run_all(prepare, [], 2, patience=1.0)) == []
+
+
+def test_no_result_is_a_result_too():
+    assert list(run_all(prepare, [("nothing", 0)], 1, patience=60.0)) == [(0, None)]
+
+
+def test_a_worker_that_dies_between_jobs_costs_none():
+    found = {}
+    for number, result in run_all(prepare, [("die soon", 0)] * 3, 1, patience=60.0):
+        found[number] = result
+        time.sleep(0.6)
+    assert found == dict.fromkeys(range(3), "done")
+
+
+def test_an_answer_that_no_pipe_takes():
+    ((_, failed),) = run_all(prepare, [("no pickle", 0)], 1, patience=60.0)
+    assert isinstance(failed, Failed) and "pickle" in failed.why
+
+
+def unable():
+    raise OSError("no disk")
+
+
+def test_a_worker_that_cannot_begin_fails_every_job():
+    results = run_all(unable, [("double", 1)] * 2, 1, patience=60.0)
+    assert dict(results) == dict.fromkeys(range(2), Failed("OSError: no disk"))
+
+
+def test_patience_without_end():
+    assert list(run_all(prepare, [("double", 4)], 1, patience=math.inf)) == [(0, 8)]
+
+
+def test_no_workers_are_told():
+    with pytest.raises(ValueError, match="at least 1"):
+        list(run_all(prepare, [("double", 4)], 0, patience=1.0))
+
+
+def test_ctrl_c_reaches_no_worker_while_it_starts():
+    """The whole terminal's processes get it; here, a worker is sent it from its first moment on."""
+    heard = threading.Event()
+
+    def send():
+        while not heard.is_set():
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGINT)
+            time.sleep(0.01)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert list(run_all(prepare, [("double", 4)] * 2, 1, patience=60.0)) == [(0, 8), (1, 8)]
+    finally:
+        heard.set()
+        sender.join()

@@ -89,8 +89,8 @@ def test_labels(command, files, tmp_path):
 def test_radii(command, files, bad, tmp_path):
     assert "neither" in command(*files.prove()).complaint
     assert "both" in command(*files.prove("--radius", "0.1", "--radii", bad / "few.json")).complaint
-    assert "--mask" in command(*files.prove("--radii", bad / "few.json")).complaint
-    assert "--mask goes with --radii" in command(*files.prove("--radius", "0.1", "--mask", files.mask)).complaint
+    assert "pass mask" in command(*files.prove("--radii", bad / "few.json")).complaint
+    assert "mask goes with radii" in command(*files.prove("--radius", "0.1", "--mask", files.mask)).complaint
     for radius in ("-0.1", "nan", "inf"):
         assert "--radius is" in command(*files.prove(f"--radius={radius}")).complaint
     assert "--radius" in command(*files.prove("--radius", "wide")).complaint

@@ -145,3 +145,23 @@ def test_refused_cases_end_with_status_2_and_are_asked_again(command, line, tmp_
     lines = [json.loads(text) for text in (tmp_path / "out/cases.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines[:2]] == ["refused", "refused"]
     assert "refused" not in {line["status"] for line in lines[2:]}
+
+
+def test_damaged_lines_are_asked_again(command, line, tmp_path):
+    assert command(*line).status == 0
+    journal = tmp_path / "out/cases.jsonl"
+    first, second = (json.loads(text) for text in journal.read_text().splitlines())
+    first.pop("status")
+    journal.write_text(f"{json.dumps(first)}\n{json.dumps(second | {'size': 'abc', 'status': 'done'})}\n")
+    done = command(*line, "--json")
+    assert (done.status, json.loads(done.out)["cases"]) == (0, 2)
+    assert len(journal.read_text().splitlines()) == 4
+
+
+def test_scenes_of_one_object_hold_no_case(command, line, files, tmp_path):
+    (tmp_path / "scenes/one").unlink()
+    shutil.copytree(files.scene, tmp_path / "scenes/one")
+    told = json.loads((tmp_path / "scenes/one/scene.json").read_text())
+    told |= {"labels": told["labels"][:1], "masks": told["masks"][:1]}
+    (tmp_path / "scenes/one/scene.json").write_text(json.dumps(told))
+    assert "shows two objects" in command(*line).complaint

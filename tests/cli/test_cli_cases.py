@@ -112,6 +112,7 @@ BAD = [
     ({"target": 99}, "99"),
     ({"k": None}, "neither of k and threshold"),
     ({"threshold": 1.0}, "both of k and threshold"),
+    ({"k": None, "threshold": 1.0, "stays": "out"}, "out of the top goes with k"),
     ({"stays": "above"}, "stays: "),
     ({"k": 0}, "k = 0"),
     ({"timeout": 0.0}, "timeout is 0"),

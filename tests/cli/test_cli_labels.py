@@ -61,3 +61,12 @@ def test_what_is_open_is_told(command, files):
 def test_bad_input_is_one_line(command, files, options, told):
     line = labels(files, "--radius", "0.1")
     assert told in command(*line, *options).complaint
+
+
+def test_a_margin_is_never_said_to_be_more_than_is_proved(command, files):
+    bounds = [[row[side]["margin_bound"] for side in ("stays_in", "stays_out") if row[side]["verdict"] == "ROBUST"]
+              for row in json.loads(command(*labels(files, "--radius", "0", "--json")).out)["labels"]]  # fmt: skip
+    shown = [float(text.split()[3]) for text in command(*labels(files, "--radius", "0")).out.splitlines()[2:-1]]
+    assert len(shown) == 10
+    for (bound,), said in zip(bounds, shown, strict=True):
+        assert bound * (1 - 1e-3) < said <= bound

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_image_and_mask(command, files, tmp_path):
     assert record.config["seed"] == 7
     assert record.config["target"] == int(files.target)
     assert record.network["sha256"] and record.image["sha256"] and record.versions["torch"]
+    assert record.result == result
     assert arrays["radii"].tolist() == result["radii"]
     assert arrays["ring_index"].shape == (64, 64)
     assert "target_mask" not in arrays
@@ -180,3 +182,14 @@ def test_ctrl_c_before_the_first_proof(command, files, monkeypatch):
     done = command(*files.neighborhood(Path("out")))
     assert done.status == 130
     assert "were proved before the interruption." in done.out
+
+
+def test_a_scene_s_name_is_no_path(command, files, tmp_path):
+    shutil.copytree(files.scene, tmp_path / "odd")
+    told = json.loads((tmp_path / "odd/scene.json").read_text())
+    (tmp_path / "odd/scene.json").write_text(json.dumps(told | {"name": "../../a\0b $^$ [/x]"}))
+    target, _ = told["labels"]
+    done = command("neighborhood", files.net, "--scene", "odd", "--target", target, "--k", "9", *QUICK, "--json")
+    assert done.status == 0, done.err
+    (folder,) = (tmp_path / "aureole-out").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == FILES

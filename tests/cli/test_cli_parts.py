@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aureole.cli.output import print_json
+from aureole.cli.output import print_json, print_summary
 from aureole.cli.progress import progress
 from aureole.cli.staging import probe, staged
 from aureole.core import InputError
@@ -93,3 +93,24 @@ def test_a_probe_leaves_nothing(tmp_path):
     probe(tmp_path / "here")
     probe(tmp_path / "not/yet")
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+def test_a_summary_keeps_paths_whole_and_reads_no_markup(capsys):
+    path = "o[/y]z[bold]/" + "x" * 100
+    print_summary("ROBUST", "label [red]3 stays", [("record", path), ("prover calls", "none")])
+    assert capsys.readouterr().out == f"ROBUST  label [red]3 stays\n  record        {path}\n  prover calls  none\n"
+
+
+def test_a_folder_in_the_way_leaves_all_as_it_was(tmp_path):
+    (tmp_path / "key").write_text("old")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="other: it is a folder"), staged(tmp_path, "key") as staging:
+        (staging / "key").write_text("new")
+        (staging / "other").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "other"]
+    assert (tmp_path / "key").read_text() == "old"
+
+
+def test_a_path_that_is_none(tmp_path):
+    with pytest.raises(InputError, match="cannot write into"):
+        probe(tmp_path / "a\0b")

@@ -122,8 +122,8 @@ def test_a_score_above_a_threshold(command, files, tmp_path):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--k", "2", "--threshold", "0"), "both of --k and --threshold"),
-        (("--threshold", "0", "--out-of-top"), "--out-of-top goes with --k"),
+        (("--k", "2", "--threshold", "0"), "both of k and threshold"),
+        (("--threshold", "0", "--out-of-top"), "out of the top goes with k"),
         (("--threshold", "nan"), "finite"),
         (("--k", "10", "--out-of-top"), "k = 10"),
         (("--k", "2", "--target", "11", "--out-of-top"), "label 11"),

@@ -75,3 +75,21 @@ def test_another_mask_is_another_question(command, line, files, tmp_path, monkey
     assert not asked
     command(*[scene if part == files.scene else part for part in line])
     assert asked
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"kind": "neighborhood"}'])
+def test_a_damaged_record_is_computed_again(command, line, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(reproduce.Question, "about", _nine_highest(reproduce.Question.about))
+    assert command(*line).status == 0
+    whole = (tmp_path / "out/net-oracle/record.json").read_text()
+    (tmp_path / "out/net-oracle/record.json").write_bytes(damage)
+    assert command(*line).status == 0
+    assert json.loads((tmp_path / "out/net-oracle/record.json").read_text())["config"] == json.loads(whole)["config"]
+
+
+def test_a_scene_without_objects_is_told(command, line, files, tmp_path):
+    shutil.copytree(files.scene, tmp_path / "bare")
+    told = json.loads((tmp_path / "bare/scene.json").read_text())
+    (tmp_path / "bare/scene.json").write_text(json.dumps(told | {"labels": [], "masks": []}))
+    asked = ["reproduce", "layer-neighborhoods", "--nets", files.net, "--scene", "bare", "--out", "o"]
+    assert "shows no object" in command(*asked).complaint

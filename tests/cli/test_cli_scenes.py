@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -32,3 +33,16 @@ def test_the_seed_decides(command, tmp_path):
 def test_mnist(command, data_root):
     line = ["scenes", "make", "--data", "mnist", "--count", "1", "--out", "s", "--data-root", data_root]
     assert command(*line).status == 0
+
+
+def test_a_picture_never_replaces_a_part_of_the_scene(command, files, tmp_path):
+    scene = tmp_path / "own"
+    shutil.copytree(files.scene, scene)
+    (scene / "image.png").rename(scene / "scene.png")
+    told = json.loads((scene / "scene.json").read_text())
+    (scene / "scene.json").write_text(json.dumps(told | {"image": "scene.png"}))
+    before = (scene / "scene.png").read_bytes()
+    assert "part of the scene" in command("scenes", "show", "own").complaint
+    assert "part of the scene" in command("scenes", "show", "own", "--out", f"own/{told['masks'][0]}").complaint
+    assert (scene / "scene.png").read_bytes() == before
+    assert command("scenes", "show", "own", "--out", "p.png").status == 0

@@ -76,7 +76,10 @@ BAD = {
     "*.safetensors": ["--out", "net.pt"],
     "x1k, x2, x3": ["--arch", "x9"],
     "pass 2 or 3": ["--digits", "4"],
-    "at least 1 of each": ["--scenes", "0"],
+    "pass 1 to": ["--scenes", "0"],
+    "pass 1 to 1000000": ["--batch", "100000000000000000000"],
+    "finite radius": ["--defence", "linf", "--radius", "inf"],
+    "largest >= 4": ["--defence", "l0", "--largest", "3"],
     "at least 1 of each;": ["--epochs", "0"],
     "not a folder": ["--data", "mnist", "--data-root", "nowhere"],
     "learning rate": ["--rate", "-1"],
@@ -101,3 +104,10 @@ def test_init_of_another_canvas_is_refused(tmp_path, capsys):
     save(start, build("x1k", 84, torch.Generator()), {})
     status, _, error = train(capsys, "--out", tmp_path / "net.safetensors", "--init", start)
     assert status == 2 and "84x84" in error
+
+
+@pytest.mark.parametrize("beside", ["net.json", "net.checkpoint"])
+def test_what_is_written_beside_is_checked_first(tmp_path, capsys, beside):
+    (tmp_path / beside).mkdir()
+    status, _, error = train(capsys, "--out", tmp_path / "net.safetensors", *QUICK)
+    assert status == 2 and f"{beside} is not a plain file" in error and error.count("\n") == 1

@@ -1,10 +1,12 @@
 """Every attack. A new one joins by one line."""
 
+import itertools
+
 import pytest
 import torch
 
 from aureole.attacks import Attack, Found, SmoothPgd
-from aureole.core import Budget, Graph, Region, TopK
+from aureole.core import Budget, Graph, InputError, OutOfTopK, Region, TopK
 from aureole.core.graph import Linear, merge_rectified_pools
 from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
 
@@ -140,3 +142,27 @@ def test_a_smooth_pool_is_close_to_the_pool():
         for value, node in zip(smooth, graph.nodes, strict=True):
             assert value.shape == (3, *node.shape)
         assert torch.allclose(smooth[-1], graph(images), rtol=0, atol=1e-3)
+
+
+def test_sets_of_many_rows_are_not_all_listed():
+    """Of 1000 rows 995 must fail: 41 million sets, of which six are tried."""
+    graph = Sketch((1, 2, 2), seeded(0)).flat().linear(1000).graph()
+    region = Region.ball(torch.full((1, 2, 2), 0.5, dtype=F64), 0.1)
+    spec = OutOfTopK(3, 5, 1000)
+    found = SmoothPgd(steps=2, restarts=5)(graph, region, spec, generator=torch.Generator().manual_seed(0))
+    assert region.contains(found.images[0])
+
+
+@pytest.mark.parametrize(("rows", "order"), [(5, 1), (5, 2), (9, 7), (12, 9), (4, 4)])
+def test_the_first_sets_are_those_of_the_lowest_rows(rows, order):
+    attack, margins = SmoothPgd(sets=6), torch.arange(rows, dtype=F64)[None]
+    chosen, _ = attack._choose(margins, order, 6)
+    near = min(rows, order + 3)
+    expected = sorted(itertools.combinations(range(near), order), key=sum)[:6]
+    assert [tuple(ranks) for ranks in chosen[0].tolist()] == [expected[i % len(expected)] for i in range(6)]
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"sets": 0}, {"restarts": -1}])
+def test_an_attack_that_cannot_search_is_told(change):
+    with pytest.raises(InputError, match="cannot attack"):
+        SmoothPgd(**change)

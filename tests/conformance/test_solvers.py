@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from aureole.verify import MILP, SOLVERS, Portfolio, portfolio, prove
 from aureole.verify import stages as stages_module
 from aureole.verify.solver import Outcome, Program, Solver, Status, solver
 from aureole.verify.stages import Milp, Screen
+from nets_zoo import Sketch, seeded
 from provers import complaint
 
 sys.path.append(str(Path(__file__).parents[1] / "oracles"))
@@ -51,6 +53,31 @@ def program(goal, matrix, upper, lows, highs, integer) -> Program:
 
 def never(solution: np.ndarray) -> bool:
     return False
+
+
+def rescaled(graph: Graph, generator: torch.Generator) -> Graph:
+    """The same scores: each neuron between two linear layers times a factor of 1e-9 to 1e9, and divided again."""
+    linears = [node.op for node in graph.nodes if isinstance(node.op, Linear)]
+    for below, above in pairwise(linears):
+        factors = 10 ** (18 * torch.rand(len(below.bias), generator=generator, dtype=torch.float64) - 9)
+        below.weight.mul_(factors[:, None])
+        below.bias.mul_(factors)
+        above.weight.div_(factors)
+    return graph
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_the_scale_of_neurons_changes_no_verdict(name, seed):
+    """HiGHS called 7 of these programs infeasible that are not, and gave up on 11 more."""
+
+    def net() -> Graph:
+        return Sketch((1, 1, 4), seeded(seed)).flat().linear(5).relu().linear(4).relu().linear(3).graph()
+
+    generator, graph = seeded(seed), net()
+    region = Region.ball(torch.rand(1, 1, 4, generator=generator, dtype=torch.float64), 0.4)
+    spec = TopK(int(graph(region.center).argmax()), 1)
+    answer = prove(rescaled(net(), generator), region, spec, portfolio("milp", name))
+    assert answer.verdict is prove(graph, region, spec).verdict
 
 
 def knapsack(count: int = 60) -> Program:

@@ -69,6 +69,11 @@ def test_edges_that_make_no_bands_are_told(edges):
         Rings.around(torch.eye(3, dtype=torch.bool)).banded(edges)
 
 
+def test_bands_make_no_bands():
+    with pytest.raises(InputError, match="bands already"):
+        Rings.around(torch.eye(3, dtype=torch.bool)).banded([0, 1]).banded([0, 1])
+
+
 def test_masks_of_numbers():
     """Found in review: `~1` is -2, and not 0."""
     mask = torch.zeros(3, 4, dtype=torch.bool)

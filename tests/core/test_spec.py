@@ -46,7 +46,6 @@ def test_batches_and_dtypes():
     assert margin.tolist() == [[-1.0], [1.0]]
     rows = TopK(1, 1).rows(3)
     assert rows.tolist() == [[-1, 1, 0], [0, 1, -1]]
-    assert TopK(1, 1).intruders(3) == (0, 2)
 
 
 @pytest.mark.parametrize(("target", "k"), [(-1, 1), (3, 1), (0, 0), (0, 3), (0, -1)])

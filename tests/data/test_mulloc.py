@@ -46,6 +46,11 @@ def test_an_absent_or_wrong_table_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"objects\.csv"):
         author_cases(tmp_path)
     folder = write_case(tmp_path)
+    rows = (folder / "labels.csv").read_text()
+    for damaged, words in ((rows + "b.png\n", "bad row for b.png"), (rows + "x" * 200_000 + "\n", "damaged")):
+        (folder / "labels.csv").write_text(damaged)
+        with pytest.raises(InputError, match=words):
+            author_cases(tmp_path)
     (folder / "labels.csv").write_text("file,labels\na.png,3-7\n")
     with pytest.raises(InputError, match="no column attacked_label"):
         author_cases(tmp_path)

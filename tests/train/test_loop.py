@@ -1,5 +1,7 @@
 import copy
+import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,6 +95,56 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, module, batches, evaluate, c
         fit(module, batches, evaluate, config(1), checkpoint=path, resume=True)
     assert "\n" not in str(caught.value)
     assert same(state(module), before)
+
+
+def test_a_changed_bit_is_not_read(tmp_path, module, batches, evaluate):
+    path = tmp_path / "state"
+    fit(module, batches, evaluate, config(1), checkpoint=path)
+    whole = path.read_bytes()
+    for place in range(5, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="not a readable checkpoint"):
+            fit(module, batches, evaluate, config(1), checkpoint=path, resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, module, batches, evaluate):
+    fit(module, batches, evaluate, config(1), checkpoint=tmp_path / "state")
+    with pytest.raises(InputError, match="another network"):
+        fit(torch.nn.Linear(2, 2), batches, evaluate, config(1), checkpoint=tmp_path / "state", resume=True)
+
+
+def test_dropout_goes_on_as_if_never_stopped(tmp_path, make_module, batches, evaluate):
+    def with_dropout():
+        return torch.nn.Sequential(torch.nn.Dropout(0.3), make_module())
+
+    whole, cut = with_dropout(), with_dropout()
+    before = torch.get_rng_state()
+    fit(whole, batches, evaluate, config(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    path = tmp_path / "state"
+
+    def stop(progress):
+        if progress.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(cut, batches, evaluate, config(3), checkpoint=path, on_progress=stop)
+    torch.rand(7)
+    again = with_dropout()
+    fit(again, batches, evaluate, config(3), checkpoint=path, resume=True)
+    assert same(state(again), state(whole))
+
+
+def test_accuracies_of_numpy_are_kept(tmp_path, module, batches):
+    path = tmp_path / "state"
+    fit(module, batches, lambda _: np.float64(0.5), config(1), checkpoint=path)
+    assert fit(module, batches, lambda _: 0.5, config(1), checkpoint=path, resume=True).accuracy == 0.5
+
+
+@pytest.mark.parametrize("changes", [{"rise": 1.0}, {"rise": math.nan}, {"weight_decay": -1.0}, {"seed": 2**60}])
+def test_settings_that_cannot_train_are_told(changes):
+    with pytest.raises(InputError, match="pass a"):
+        config(**changes)
 
 
 def test_the_seed_decides_the_defence(make_module, batches, evaluate):

@@ -71,6 +71,18 @@ def test_bounds_lie_below_all_images_and_above_what_was_known(name):
     assert better > 0
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_rows_of_another_number_than_classes(count):
+    """With constants they are scores of their own, which the original model does not give."""
+    asked_blocks = 0
+    for name, seed in product(NETS, range(4)):
+        graph, region, spec = question(name, seed, 1, 0.02, count=count)
+        answer = prove(graph, region, spec, BLOCKS, budget=Budget.seconds(20.0))
+        assert not complaint(answer, graph, region, spec, float(answer.margin_seen or 0.0), decides=False)
+        asked_blocks += answer.calls.get("blocks", 0)
+    assert asked_blocks > 6
+
+
 def test_the_cut_whose_floor_is_the_highest_is_taken(monkeypatch):
     """By a few turns for each; an answer is an answer with any."""
     monkeypatch.setattr(tiles_module, "SEEN", 2.0)

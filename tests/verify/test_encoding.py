@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from aureole.bounds import intermediate_bounds
 from aureole.bounds.intermediate import INTERVAL_RULES
 from aureole.bounds.interval import interval_bounds
 from aureole.core import Graph, Region, TopK
-from aureole.core.graph import apply, merge_rectified_pools
+from aureole.core.graph import Relu, apply, merge_rectified_pools
 from aureole.verify import signs
 from aureole.verify.encoding import encode
 from aureole.verify.highs import solve
+from aureole.verify.rounding import slack
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Status
-from nets_zoo import F64, ZOO, box_of, image_of, points_in, seeded
+from nets_zoo import F64, ZOO, Sketch, box_of, image_of, points_in, seeded
 
 SLACK = 1e-6
 
@@ -143,3 +145,26 @@ def test_untouched_pixels_and_fixed_ones_are_no_variables():
     margin = float(TopK(0, 1).margin(graph(still.center))[0])
     outcome = solve(fixed.program, 10.0, lambda solution: False)
     assert outcome.status is (Status.SOLUTION if margin <= SLACK else Status.INFEASIBLE)
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """An operator that nobody taught the prover."""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda graph, region, bounds: encode(graph, region, torch.eye(2, dtype=F64), 1, bounds, SLACK),
+        lambda graph, region, bounds: pulls(graph, torch.eye(2, dtype=F64), bounds),
+        lambda graph, region, bounds: slack(graph, region, torch.eye(2, dtype=F64)),
+    ],
+)
+def test_an_unknown_operator_is_not_taken_for_another(asked):
+    graph = Sketch((1, 1, 2), seeded(0)).flat().linear(2).relu().linear(2).graph()
+    region = Region.ball(torch.full((1, 1, 2), 0.5, dtype=F64), 0.1)
+    bounds = intermediate_bounds(graph, region)
+    (relu,) = (node for node in graph.nodes if isinstance(node.op, Relu))
+    object.__setattr__(relu, "op", Doubled())  # past the check of types
+    with pytest.raises(TypeError, match="Doubled"):
+        asked(graph, region, bounds)

@@ -135,6 +135,18 @@ def test_places_that_overlap_little_are_searched_one_by_one(monkeypatch):
     assert bool((values >= alone[third].lower - 1e-9).all() and (values <= alone[third].upper + 1e-9).all())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pool_of_a_pool(seed, monkeypatch):
+    """The neurons of the upper pool's input are maxima themselves: no affine layer lies between."""
+    monkeypatch.setattr(tiles_module, "SEEN", math.inf)
+    s = Sketch((1, 12, 12), seeded(seed)).conv(4, 3, stride=(2, 2)).relu().conv(4, 2).relu().pool(2, 1).pool(2, 1)
+    graph, region = merge_rectified_pools(s.flat().linear(4).graph()), box(seed)
+    found = reach(graph, region, intermediate_bounds(graph, region), Reaching(gain=-1.0))
+    values = graph.values(points_in(region, 2000, seeded(seed)))
+    assert all(bool((values[i] >= at.lower - 1e-9).all() and (values[i] <= at.upper + 1e-9).all())
+               for i, at in found.items())  # fmt: skip
+
+
 def test_a_layer_whose_sample_gains_little_is_left():
     graph, region = merge_rectified_pools(net(0, 2)), box(0)
     plain = intermediate_bounds(graph, region)

@@ -195,3 +195,10 @@ def test_a_stage_may_be_left_out():
     assert (
         [a.standing for a in lean.answers] == [a.standing for a in full.answers] == [a.standing for a in lone.answers]
     )
+
+
+def test_a_conjunction_says_how_long_its_stages_took():
+    answer = prove_all(constant(3.0, 2.0, 0.0), Region.ball(IMAGE, 0.1), [TopK(0, 2), TopK(1, 2)])
+    assert answer.verdict is Verdict.ROBUST
+    assert answer.stage_seconds.keys() == answer.calls.keys()
+    assert 0 < sum(answer.stage_seconds.values()) <= answer.seconds

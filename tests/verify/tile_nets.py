@@ -61,15 +61,17 @@ def asked(
     return query, climb(query, Screen()(query, Known().seen(query, region.center[0])))
 
 
-def question(name: str, seed: int, order: int, room: float, radius: float = 0.15) -> tuple[Graph, Region, Rows]:
-    """About four random rows, with constants for which many images keep a margin of `room`.
+def question(
+    name: str, seed: int, order: int, room: float, radius: float = 0.15, count: int = 4
+) -> tuple[Graph, Region, Rows]:
+    """Some random rows, with constants for which many images keep a margin of `room`.
 
     About a third of the pixels have no width, others are clipped.
     """
     g = seeded(seed)
     graph = NETS[name](g)
     region = box_of(graph, g, radius)
-    rows = torch.randn(4, graph.classes, generator=g, dtype=F64)
-    raw = Rows(rows, torch.zeros(4, dtype=F64), order)
+    rows = torch.randn(count, graph.classes, generator=g, dtype=F64)
+    raw = Rows(rows, torch.zeros(count, dtype=F64), order)
     least = float(raw.margin(graph(points_in(region, 2000, g))).min())
-    return graph, region, Rows(rows, torch.full((4,), room - least, dtype=F64), order)
+    return graph, region, Rows(rows, torch.full((count,), room - least, dtype=F64), order)

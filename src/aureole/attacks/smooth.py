@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.attacks.base import Attack
-from aureole.core import Budget, Graph, Region, Spec
+from aureole.core import Budget, Graph, InputError, Region, Spec
 from aureole.core.graph import MaxPool
 
 
@@ -41,6 +41,10 @@ class SmoothPgd(Attack):
     sharpness: tuple[float, float] = (10.0, 400.0)
     weighing: tuple[float, float] = (1.0, 8.0)
     step: tuple[float, float] = (1.0, 0.05)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 0 or self.sets < 1:
+            raise InputError(f"{self} cannot attack; pass steps >= 1, restarts >= 0, sets >= 1")
 
     def _search(
         self,
@@ -81,7 +85,9 @@ class SmoothPgd(Attack):
         """A set of rows for each start, and the size of the margins there."""
         lowest = margins.argsort(-1)
         near = min(margins.shape[-1], order + 3)
-        sets = sorted(itertools.combinations(range(near), order), key=sum)[: self.sets]
+        held = max(0, order - self.sets + 1)  # so many of the lowest are in each of the first sets
+        rests = sorted(itertools.combinations(range(held, near), order - held), key=sum)[: self.sets]
+        sets = [(*range(held), *rest) for rest in rests]
         ranks = torch.tensor([sets[i % len(sets)] for i in range(count)], device=margins.device)
         chosen = lowest[:, ranks]
         scale = margins.gather(-1, lowest[:, :near]).abs().mean(-1).clamp(min=1e-3)

@@ -7,15 +7,18 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 _TRIES = 2
 _START = 300.0  # seconds that a process may take until it is ready for its first job
+_LONGEST = 3600.0  # seconds: the system takes no wait without end
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Failed:
 
 class _Ready:
     """What a process says first: its job's time begins now."""
+
+
+class _Dead:
+    """Instead of an answer."""
 
 
 @dataclass
@@ -50,12 +57,19 @@ def run_all(
 
     A job whose worker dies or is killed is tried once more; after that its result is `Failed`. An exception in a job is
     `Failed` at once. Ctrl-C reaches this process alone, and ending the iteration ends the workers.
+
+    ValueError for less than one worker.
     """
+    if workers < 1:
+        raise ValueError(f"{workers} workers do no jobs; pass at least 1")
     waiting = deque(range(len(jobs)))
     tries = [0] * len(jobs)
     crew: list[_Worker] = []
     try:
         while waiting or any(worker.job is not None for worker in crew):
+            for worker in [idle for idle in crew if idle.job is None and not idle.process.is_alive()]:
+                crew.remove(worker)  # it died between two jobs, which is no job's fault
+                _end(worker)
             while waiting and len(crew) < workers and all(worker.job is not None for worker in crew):
                 crew.append(_hire(prepare))
             for worker in crew:
@@ -67,7 +81,7 @@ def run_all(
                     worker.since, worker.starting = time.monotonic(), False
                     continue
                 assert number is not None
-                if result is None:  # it died
+                if isinstance(result, _Dead):
                     crew.remove(worker)
                     tries[number] += 1
                     if tries[number] < _TRIES:
@@ -85,25 +99,47 @@ def _hire(prepare: Callable[[], Callable[[Any], Any]]) -> _Worker:
     context = get_context("spawn")  # torch's threads do not survive a fork
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
-    process.start()
+    with _deaf():
+        process.start()
     theirs.close()  # so that its death closes the pipe
     return _Worker(process, ours)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start here never hear Ctrl-C, the first second included: this one decides what it means.
+
+    It is told of it afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(prepare: Callable[[], Callable[[Any], Any]], pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    solve = prepare()
-    pipe.send(_Ready())
-    while True:
+    with suppress(EOFError, BrokenPipeError):  # the parent is gone
         try:
-            job = pipe.recv()
-        except EOFError:  # the parent is gone
-            return
-        try:
-            result = solve(job)
+            solve: Callable[[Any], Any] = prepare()
         except Exception as error:
-            result = Failed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        pipe.send(result)
+            solve = partial(_unprepared, _failed(error))
+        pipe.send(_Ready())
+        while True:
+            job = pipe.recv()
+            try:
+                answer = ForkingPickler.dumps(solve(job))
+            except Exception as error:  # of the job, or of an answer that no pipe takes
+                answer = ForkingPickler.dumps(_failed(error))
+            pipe.send_bytes(answer)
+
+
+def _failed(error: Exception) -> Failed:
+    return Failed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def _unprepared(why: Failed, _: Any) -> Failed:
+    return why
 
 
 def _give(worker: _Worker, number: int, jobs: Sequence[Any]) -> None:
@@ -113,10 +149,10 @@ def _give(worker: _Worker, number: int, jobs: Sequence[Any]) -> None:
 
 
 def _answering(crew: Sequence[_Worker], patience: float) -> list[_Worker]:
-    """Wait until a worker has answered, died, or used up the patience; returns all those."""
+    """Wait until a worker has answered, died, or used up the patience; returns all those, none after a long time."""
     busy = [worker for worker in crew if worker.job is not None]
     left = min(worker.since + _limit(worker, patience) for worker in busy) - time.monotonic()
-    ready = wait([worker.pipe for worker in busy], timeout=max(0.0, left))
+    ready = wait([worker.pipe for worker in busy], timeout=min(max(0.0, left), _LONGEST))
     return [worker for worker in busy if worker.pipe in ready or _late(worker, patience)]
 
 
@@ -129,14 +165,14 @@ def _late(worker: _Worker, patience: float) -> bool:
 
 
 def _result(worker: _Worker) -> Any:
-    """What a worker has answered; None, and the end of its process, when it is dead or late."""
+    """What a worker has answered; `_Dead`, and the end of its process, when it is dead or late."""
     try:
         if worker.pipe.poll():
             return worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join(timeout=5.0)  # its own end, so that its exit status is its own too
     _end(worker)
-    return None
+    return _Dead()
 
 
 def _death(worker: _Worker, patience: float) -> str:

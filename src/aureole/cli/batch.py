@@ -2,7 +2,7 @@
 
 import json as json_words
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,29 +11,31 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aureole import nets
 from aureole.campaign import Failed, run_all
 from aureole.cli import inputs, options
-from aureole.cli.batch_case import FAILED, REFUSED, Case, Prepare, identity
+from aureole.cli.batch_case import FAILED, NOT_RECOGNISED, REFUSED, Case, Prepare, identity
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import read_objects, writer
 from aureole.cli.neighborhood import Bands, Cap, Delta, Floor, Method, Objective, Weights
 from aureole.cli.output import print_json
 from aureole.cli.progress import counting
-from aureole.cli.question import BEST, Settings
+from aureole.cli.question import Settings
 from aureole.cli.ready import ready
 from aureole.core import InputError
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.record import digest
 from aureole.data import read_scene
 from aureole.data.scene_files import SCENE_NAME
+from aureole.neighborhood import DEFAULT
 from aureole.report import batch as summaries
 
 CASES_NAME = "cases.jsonl"
 SETTINGS_NAME = "settings.json"
 AGAIN = (REFUSED, FAILED)
-"""Lines of cases that may do better next time: bad input can be mended, and a worker may die of something else."""
+"""The status of cases that may do better next time: bad input can be mended, a worker may die of something else."""
 
 _GRACE = 120.0  # seconds beyond twice its time limit after which a worker counts as hung
 
@@ -52,7 +54,7 @@ def neighborhoods(
         ),
     ] = "all",
     k: Annotated[int | None, typer.Option("--k", help="As for neighborhood; a scene's number of objects.")] = None,
-    method: Method = BEST,
+    method: Method = DEFAULT,
     objective: Objective = "sum",
     weights: Weights = "uniform",
     bands: Bands = None,
@@ -83,7 +85,7 @@ def neighborhoods(
     scales = inputs.read_scales("--mean", mean), inputs.read_scales("--std", std)
     cases = list_cases(scenes, [name for name in networks.split(",") if name], pairs, k, data_root, *scales)
     lines = read_objects(out / CASES_NAME)
-    answered = [line for line in lines if line.get("status") not in AGAIN]
+    answered = [line for line in lines if _is_answer(line)]
     _same_settings(out / SETTINGS_NAME, asdict(settings), begun=bool(answered))
     known = {identity(line) for line in answered}
     left = [case for case in cases if case.identity not in known]
@@ -91,7 +93,7 @@ def neighborhoods(
     if left:
         ready()
     finished = _run(left, len(cases), prepare, workers, out / CASES_NAME)
-    ends = {identity(line): line for line in [*lines, *finished]}
+    ends = {identity(line): line for line in [*answered, *finished]}
     mine = [ends[case.identity] for case in cases if case.identity in ends]
     summary = summaries.summarise(mine)
     sentences = summaries.sentences(mine)
@@ -136,7 +138,23 @@ def list_cases(
                 Case(name, net.name, net.sha256, str(folder), folder.name, sha256, masks, target, other, count)
                 for name, net in loaded
             ]
+    if not cases:
+        raise InputError(f"no scene in {scenes} shows two objects, a target and another; pass scenes that do")
     return cases
+
+
+def _is_answer(line: Mapping[str, Any]) -> bool:
+    """Whether a line of the journal tells how its case ended; else the case is asked again."""
+    match line:
+        case {
+            "status": "done", "network": str(), "scene": str(), "target": int(), "object": int(),
+            "verdict": str(), "size": int() | float(), "seconds": int() | float(),
+            "maximal": bool() | None, "gap": int() | float() | None,
+        }:  # fmt: skip
+            return True
+        case {"status": str(status), "network": str()}:
+            return status == NOT_RECOGNISED
+    return False
 
 
 def _same_settings(path: Path, settings: dict[str, Any], begun: bool) -> None:
@@ -181,8 +199,8 @@ def _tell(summary: list[dict[str, Any]], sentences: list[str], out: Path) -> Non
     for i, column in enumerate(summaries.COLUMNS):
         made.add_column(column, overflow="fold", justify="right" if i else "left", no_wrap=not i)
     for row in summaries.cells(summary):
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     console.print(made)
     for sentence in sentences:
-        console.print(sentence)
-    console.print(f"Cases: {out / CASES_NAME}", soft_wrap=True)
+        console.print(sentence, markup=False)
+    console.print(f"Cases: {out / CASES_NAME}", markup=False, soft_wrap=True)

@@ -11,12 +11,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aureole import nets, verify
-from aureole.cli import answers, inputs, options
+from aureole.cli import answers, inputs, options, specs
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.jsonl import Line, put_in_order, read_answers, read_lines, writer
 from aureole.cli.progress import counting
 from aureole.cli.ready import ready
-from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, Rings, Spec, TopK, Why
+from aureole.core import Budget, Graph, InputError, Region, Rings, Spec, Why
 from aureole.core.files import read_bytes
 
 Scales = tuple[float, ...] | None
@@ -189,28 +189,15 @@ def _net(name: str, folder: Path) -> str:
 
 
 def _spec(question: Question, graph: Graph) -> Spec:
-    if (question.k is None) == (question.threshold is None):
-        raise InputError(f"{'neither' if question.k is None else 'both'} of k and threshold given; pass one of them")
-    spec: Spec
-    if question.k is None:
-        spec = AboveThreshold(question.target, float(question.threshold or 0.0))
-    elif question.stays == "in":
-        spec = TopK(question.target, question.k)
-    else:
-        spec = OutOfTopK(question.target, question.k, graph.classes)
-    spec.rows(graph.classes)
-    return spec
+    out = question.stays == "out"
+    return specs.named_specs([question.target], question.k, out, question.threshold, graph.classes)[0]
 
 
 def _region(question: Question, folder: Path, pixels: answers.Image) -> Region:
-    if (question.radius is None) == (question.radii is None):
-        raise InputError(f"{'neither' if question.radius is None else 'both'} of radius and radii given; pass one")
+    specs.check_where(question.radius, question.radii, question.mask)
     if question.radius is not None:
-        if question.mask is not None:
-            raise InputError("mask goes with radii; radius is one radius for every pixel, leave mask away")
         return Region.ball(pixels, options.check_radius(question.radius, "radius"))
-    if question.mask is None:
-        raise InputError("radii need rings; pass mask with the object they lie around")
+    assert question.mask is not None
     rings = Rings.around(inputs.read_fitting_mask(folder / question.mask, pixels))
     if isinstance(question.radii, str):
         return Region.ringed(pixels, rings, inputs.read_radii(folder / question.radii, rings))

@@ -16,13 +16,14 @@ from aureole.cli.interrupted import Interrupted
 from aureole.cli.neighborhood import answer
 from aureole.cli.output import print_json
 from aureole.cli.progress import progress
-from aureole.cli.question import BEST, Question, Settings
+from aureole.cli.question import Question, Settings
 from aureole.cli.ready import ready
 from aureole.cli.scenes import save_scene
 from aureole.core import Budget, Graph, InputError, Scene, times
 from aureole.core.record import read_record
 from aureole.data import load_source_digits, make_scenes
 from aureole.data.scenes import RECIPES
+from aureole.neighborhood import DEFAULT
 from aureole.report.tables import COLUMNS, rows
 
 _SCENES = 3
@@ -57,13 +58,15 @@ def demo(
 def recognised_scenes(networks: Sequence[Pair], count: int | None = None) -> list[Scene]:
     """The first held-out scenes whose two digits are the two highest scores of every network.
 
-    InputError for a network of images of another shape.
+    InputError for a network of images of another shape or of fewer classes.
     """
     made = (1, RECIPES[_OBJECTS].canvas, RECIPES[_OBJECTS].canvas)
     for network, graph in networks:
         if graph.input_shape != made:
             taken, given = map(times, (graph.input_shape, made))
             raise InputError(f"{network.name} takes {taken} images and the scenes made here are {given}; pass --scene")
+        if graph.classes < 10:
+            raise InputError(f"{network.name} has {graph.classes} classes, scenes made here ten digits; pass --scene")
     wanted = _SCENES if count is None else count
     candidates = make_scenes(load_source_digits("test"), _SEARCHED, _OBJECTS, _SEED, prefix="demo")
     found = list(islice((s for s in candidates if all(_recognises(graph, s) for _, graph in networks)), wanted))
@@ -84,7 +87,7 @@ def run_all(networks: Sequence[Pair], scenes: Sequence[Scene], budget: Budget, o
                 network,
                 graph,
                 question,
-                Settings(BEST, timeout=share, seed=_SEED),
+                Settings(DEFAULT, timeout=share, seed=_SEED),
                 Budget.seconds(share),
                 out / f"{scene.name}-{network.name}",
                 on_progress,
@@ -111,7 +114,7 @@ def _tell(results: Sequence[dict[str, Any]], out: Path, seconds: float) -> None:
         "largest of them. Maximal: yes when no ring can grow. Open: rings that may still be able to grow; the search "
         "ended before it could tell."
     )
-    console.print(f"Pictures: {out}/*/neighborhood.png (and .svg)", soft_wrap=True)
+    console.print(f"Pictures: {out}/*/neighborhood.png (and .svg)", markup=False, soft_wrap=True)
 
 
 def table(cells: Iterable[Sequence[str]]) -> Table:

@@ -56,7 +56,7 @@ def read_answers(out: Path, lines: Sequence[Line], path: Path) -> dict[int, dict
     for i, text in enumerate(whole):
         try:
             answer = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or "line" not in answer:
             raise InputError(f"line {i + 1} of {out} is no answer of an earlier run; choose another --out")

@@ -15,6 +15,7 @@ from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Answer, Budget, InputError, Region, Verdict
 from aureole.core.device import usable
+from aureole.report.style import DOWN, number
 
 _COLOURS = {verify.Standing.IN: "green", verify.Standing.OUT: "blue", verify.Standing.BOTH: "red"}
 
@@ -104,7 +105,7 @@ def _tell(found: verify.Labels, network: str, radius: float) -> None:
             str(answer.label),
             f"[{_COLOURS.get(standing, 'yellow')}]{standing}[/]",
             str(side.why),
-            f"{side.margin_bound:.4g}" if proof and side.margin_bound is not None else "",
+            number(side.margin_bound, 4, DOWN) if proof and side.margin_bound is not None else "",
             f"{side.margin_seen:.4g}" if proof and side.margin_seen is not None else "",
             answer.question,
         )

@@ -1,5 +1,6 @@
 """`aureole neighborhood`: the largest radii around an object for which a label provably survives."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,13 @@ from aureole.cli import inputs, options, records
 from aureole.cli.interrupted import Interrupted
 from aureole.cli.output import calls_in_words, print_json, print_summary
 from aureole.cli.progress import progress
-from aureole.cli.question import BEST, Question, Settings, check_labels, from_files, from_scene
+from aureole.cli.question import Question, Settings, check_labels, from_files, from_scene
 from aureole.cli.ready import ready
 from aureole.core import Budget, Graph, InputError
-from aureole.neighborhood import METHODS, maximize
+from aureole.neighborhood import DEFAULT, METHODS, maximize
 from aureole.nets import Network
 from aureole.report import words
-from aureole.report.style import UP, number
+from aureole.report.style import DOWN, UP, number
 
 Method = Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")]
 Objective = Annotated[
@@ -67,7 +68,7 @@ def neighborhood(
         int | None,
         typer.Option("--k", help="The target must stay among the k highest scores; a scene's number of objects."),
     ] = None,
-    method: Method = BEST,
+    method: Method = DEFAULT,
     objective: Objective = "sum",
     weights: Weights = "uniform",
     bands: Bands = None,
@@ -103,8 +104,8 @@ def neighborhood(
     else:
         question = from_files(graph, image, masks, targets, objects, k)
     graph = inputs.taking_image(graph, question.image)
-    label = "-".join(map(str, targets))
-    folder = out or Path("aureole-out") / f"{network.name}-{question.name}-label{label}-{method}"
+    label, name = "-".join(map(str, targets)), re.sub(r"[^\w.-]+", "_", question.name)  # a scene may be called "a/b"
+    folder = out or Path("aureole-out") / f"{network.name}-{name}-label{label}-{method}"
     options.check_out(folder)
     ready()
     with progress(f"growing rings in {network.name}", timeout) as on_progress:
@@ -151,15 +152,15 @@ def record_answer(
         on_progress=on_progress,
         device=settings.device,
     )
-    result = found.summary() | {"notes": list(graph.notes)}
+    result = found.summary() | {"notes": list(graph.notes), "record": None if folder is None else str(folder)}
     if folder is None:
-        return result | {"record": None}
+        return result
     config = question.words() | asdict(settings) | {"query_seconds": settings.query_seconds}
     record = records.neighborhood_record(
-        network, question.name, problem, found, question.mask, question.target_mask, config
+        network, question.name, problem, found, question.mask, question.target_mask, config, result
     )
     records.save(folder, *record)
-    return result | {"record": str(folder)}
+    return result
 
 
 def _maximal(result: dict[str, Any], delta: float) -> str:
@@ -183,7 +184,7 @@ def _tell(result: dict[str, Any], network: str, question: Question, settings: Se
     radii = result["radii"]
     facts = [
         ("size", words.size(result, asdict(settings))),
-        ("radii", f"{min(radii):.4g} to {max(radii):.4g}"),
+        ("radii", f"{number(min(radii), 4, DOWN)} to {number(max(radii), 4, DOWN)}"),
         ("maximal", _maximal(result, settings.delta)),
         ("prover calls", calls_in_words(result["calls"])),
         ("time", f"{result['seconds']:.1f} s"),
@@ -191,7 +192,7 @@ def _tell(result: dict[str, Any], network: str, question: Question, settings: Se
     ]
     if result["bands"] is not None:
         each = zip(words.band_names(result["bands"]), radii, strict=True)
-        facts[1] = ("radii", ", ".join(f"{name}: {radius:.4g}" for name, radius in each))
+        facts[1] = ("radii", ", ".join(f"{name}: {number(radius, 4, DOWN)}" for name, radius in each))
     if result["upper_bound"] is not None:
         facts.insert(1, ("at most", f"{number(result['upper_bound'], 4, UP)} is possible"))
     if result["verdict"] == "ROBUST" and result["detail"]:

@@ -28,7 +28,6 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder with MNIST and the author's networks; else the variable AUREOLE_DATA."),
 ]
-Target = Annotated[int, typer.Option("--target", help="The label that must survive.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds of wall-clock time.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="Where attacks and climbs of bounds run: cpu, cuda, cuda:1, …")]

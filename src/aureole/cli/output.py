@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -30,13 +30,11 @@ def _finite(value: Any) -> Any:
 
 def print_summary(verdict: str, sentence: str, facts: list[tuple[str, str]]) -> None:
     """The verdict in plain words, then a few named facts, on standard output."""
-    console = Console(highlight=False)
     colour = {"ROBUST": "green", "VULNERABLE": "red"}.get(verdict, "yellow")
-    console.print(f"[bold {colour}]{verdict}[/]  {sentence}", soft_wrap=True)
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts:
-        grid.add_row(f"  {name}", value)
-    console.print(grid)
+    width = max((len(name) for name, _ in facts), default=0)
+    lines = (f"\n  {name:{width}}  {value}" for name, value in facts)
+    told = Text.assemble((verdict, f"bold {colour}"), f"  {sentence}", *lines)  # no markup: names are the user's
+    Console(highlight=False).print(told, soft_wrap=True)  # paths stay whole
 
 
 def calls_in_words(calls: dict[str, int]) -> str:

@@ -137,15 +137,9 @@ def _check(
     witness: Path | None,
     out: Path | None,
 ) -> None:
-    if (radius is None) == (radii is None):
-        given = "neither" if radius is None else "both"
-        raise InputError(f"{given} of --radius and --radii given; pass one of them")
-    if radii is not None and mask is None:
-        raise InputError("--radii needs rings; pass --mask with the object they lie around")
+    specs.check_where(radius, radii, mask)
     if radius is not None:
         options.check_radius(radius)
-        if mask is not None:
-            raise InputError("--mask goes with --radii; --radius is one radius for every pixel, leave --mask away")
     if witness is not None:
         options.check_file("--witness", witness)
         if witness.suffix != ".npy":

@@ -14,9 +14,7 @@ from aureole.cli import inputs, options
 from aureole.core import Graph, InputError, Rings, Scene, TopK
 from aureole.core.device import usable
 from aureole.data import read_scene
-from aureole.neighborhood import METHODS, OBJECTIVES, Problem
-
-BEST = next(name for name in ("certificate", "oracle", *METHODS) if name in METHODS)
+from aureole.neighborhood import DEFAULT, METHODS, OBJECTIVES, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ class Question:
 class Settings:
     """How it is answered; every field as on the command line."""
 
-    method: str = BEST
+    method: str = DEFAULT
     objective: str = "sum"
     weights: str = "uniform"
     delta: float = 1e-3

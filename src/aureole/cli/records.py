@@ -27,14 +27,18 @@ def neighborhood_record(
     mask: Mask,
     target_mask: Mask | None,
     config: Mapping[str, Any],
+    result: Mapping[str, Any],
 ) -> tuple[Record, dict[str, Tensor]]:
-    """The record of a neighborhood and its arrays. `name` names the image, `config` is what decided the result."""
+    """The record of a neighborhood and its arrays.
+
+    name: of the image; config: what decided the result; result: what is told of it, `found.summary()` at least
+    """
     record = Record(
         kind="neighborhood",
         network=_network(network),
         image=_image(name, problem.image),
         config=dict(config),
-        result=found.summary(),
+        result=dict(result),
     )
     arrays = {
         Array.IMAGE: problem.image,

@@ -60,6 +60,8 @@ def layer_neighborhoods(
     loaded = [inputs.read_network(name, None, data_root) for name in names]
     inputs.check_names([network for network, _ in loaded])
     shown = recognised_scenes(loaded, 1)[0] if scene is None else read_scene(scene)
+    if target is None and not shown.labels:
+        raise InputError(f"{scene} shows no object; pass a scene of two objects at least")
     targets, objects = ([shown.labels[0]] if target is None else [target]), ([] if perturbed is None else [perturbed])
     check_labels(targets, objects)
     question = Question.about(shown, targets, objects)
@@ -89,11 +91,15 @@ def layer_neighborhoods(
 def _is_there(folder: Path, network: nets.Network, question: Question, settings: Settings) -> bool:
     if not (folder / JSON_NAME).exists():
         return False
-    record, arrays = read_record(folder)
+    try:
+        record, arrays = read_record(folder)
+    except InputError:  # damaged: to be computed again
+        return False
     asked: dict[str, Any] = question.words() | asdict(settings)
     return (
-        record.network["sha256"] == network.sha256
-        and record.image["sha256"] == digest({"image": question.image})
+        record.network.get("sha256") == network.sha256
+        and record.image.get("sha256") == digest({"image": question.image})
+        and Array.MASK in arrays
         and torch.equal(arrays[Array.MASK].bool(), question.mask)
         and all(record.config.get(word) == value for word, value in asked.items())
     )

@@ -10,7 +10,7 @@ from aureole.cli.output import print_json
 from aureole.cli.staging import staged
 from aureole.core import InputError, Scene
 from aureole.data import DigitSet, load_mnist, load_source_digits, make_scenes, read_scene, write_scene
-from aureole.data.scene_files import SCENE_NAME
+from aureole.data.scene_files import SCENE_NAME, scene_paths
 from aureole.report.scene import draw_scene
 
 app = typer.Typer(
@@ -63,6 +63,8 @@ def show(
         raise InputError(f"--out {out} must end in .png; name the picture so")
     scene = read_scene(folder)
     picture = options.check_file("--out", out or folder / "scene.png")
+    if any(path.resolve() == picture.resolve() for path in scene_paths(folder)):
+        raise InputError(f"{picture} is part of the scene; pass --out with another place for the picture")
     draw_scene(scene, picture)
     if json:
         shape = list(scene.image.shape)

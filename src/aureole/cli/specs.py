@@ -1,4 +1,4 @@
-"""From the options of `aureole prove` to specs: which labels, in or out of the top k, or above a threshold."""
+"""From options, or a line of cases, to specs: which labels stay where; what goes together, too."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ def named_specs(
     """One spec per label; InputError when the options do not go together or do not fit the network's classes."""
     if (k is None) == (threshold is None):
         given = "neither" if k is None else "both"
-        raise InputError(f"{given} of --k and --threshold given; pass one of them")
+        raise InputError(f"{given} of k and threshold given; pass one of them")
     if threshold is not None and out_of_top:
-        raise InputError("--out-of-top goes with --k; leave it or --threshold away")
+        raise InputError("to stay out of the top goes with k, not with a threshold; leave one of them away")
     specs: list[Spec] = []
     for label in dict.fromkeys(labels):
         if threshold is not None:
@@ -25,6 +25,16 @@ def named_specs(
             specs.append(OutOfTopK(label, k, classes) if out_of_top else TopK(label, k))
         specs[-1].rows(classes)  # tells what does not fit, before any work
     return tuple(specs)
+
+
+def check_where(radius: float | None, radii: object | None, mask: object | None) -> None:
+    """InputError unless one radius is given, or radii with the mask that they lie around."""
+    if (radius is None) == (radii is None):
+        raise InputError(f"{'neither' if radius is None else 'both'} of radius and radii given; pass one of them")
+    if radii is not None and mask is None:
+        raise InputError("radii need rings; pass mask with the object they lie around")
+    if radius is not None and mask is not None:
+        raise InputError("mask goes with radii; radius is one radius for every pixel, leave mask away")
 
 
 def decide(

@@ -12,8 +12,8 @@ from aureole.core import InputError
 def staged(folder: Path, key: str) -> Iterator[Path]:
     """A folder to write into. When the block ends well its files move into `folder`, the file `key` as the last.
 
-    A folder with a readable `key` is complete. When the block or the disk fails, `folder` is as it was before, and the
-    InputError names `folder`.
+    A folder with a readable `key` is complete. When the block fails, or the disk before all is written, `folder` is as
+    it was before, and the InputError names `folder`.
     """
     # inside `folder` from the start: it may be a mount point, and what lies beside it out of reach
     with _folder(folder), TemporaryDirectory(dir=folder, prefix=".aureole.") as name:
@@ -48,13 +48,16 @@ def _folder(folder: Path) -> Iterator[None]:
         for place in made:  # the deepest first
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
+        if isinstance(error, OSError | ValueError) and not isinstance(error, InputError):  # ValueError: a NUL in a path
+            reason = getattr(error, "strerror", None) or str(error)
             raise InputError(f"cannot write into {folder}: {reason}; choose another place") from error
         raise
 
 
 def _move(source: Path, folder: Path, key: str) -> None:
+    for path in source.iterdir():
+        if (folder / path.name).is_dir():
+            raise InputError(f"cannot write {folder / path.name}: it is a folder; choose another place")
     (folder / key).unlink(missing_ok=True)  # an older one beside newer files would lie
     for path in sorted(source.iterdir(), key=lambda path: path.name == key):
         path.replace(folder / path.name)

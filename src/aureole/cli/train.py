@@ -39,6 +39,7 @@ from aureole.train import (
 
 TEST_SEED = 20_230_501  # far from the seeds of training scenes
 _CHUNK = 500  # scenes evaluated at once
+_MOST = 1_000_000  # scenes of 64x64: some 16 GB
 
 
 class Data(StrEnum):
@@ -107,14 +108,16 @@ def train(
     if defence is DefenceName.LINF:
         options |= {"radius": radius, "attack_steps": attack_steps, "warmup": warmup}
     options |= {"init": init} if init is not None else {}
-    evaluation = Evaluation(scenes=test_scenes)
+    evaluation = Evaluation(scenes=test_scenes, attacked=min(test_scenes, Evaluation.attacked))
     options |= {"test_scenes": test_scenes} if evaluation != Evaluation() else {}
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out} ends in {out.suffix or 'nothing'}; name it *.safetensors")
     check_file("--out", out)
-    if min(scenes, batch, test_scenes) < 1:
+    check_file("--out", out.with_suffix(".json"))
+    checkpoint = check_file("--out", out.with_suffix(".checkpoint"))
+    if not all(1 <= count <= _MOST for count in (scenes, batch, test_scenes)):
         raise InputError(
-            f"{scenes} scenes in batches of {batch}, tested on {test_scenes}, train nothing; pass at least 1 of each"
+            f"{scenes} scenes in batches of {batch}, tested on {test_scenes}, cannot train; pass 1 to {_MOST} of each"
         )
 
     torch.set_num_threads(1)  # sums in the same order on every machine; networks this small gain nothing from more
@@ -134,7 +137,6 @@ def train(
         defence=_defence(defence, largest, radius, attack_steps, warmup),
         source=json.dumps(options),
     )
-    checkpoint = out.with_suffix(".checkpoint")
     with _bar(config) as on_progress:
         result = fit(
             module,
@@ -187,13 +189,13 @@ def _start(arch: str, canvas: int, seed: int, init: str | None, root: Path | Non
     module = nets.build(arch, canvas, torch.Generator().manual_seed(seed))
     if init is not None:
         given = nets.load(init, arch, root)
+        if not isinstance(given.module, nets.ConvNet):
+            raise InputError(f"--init {init} is a model whose weights have no place here; pass .safetensors")
         if given.input_shape[1] != canvas or given.classes != module.classes:
             raise InputError(
                 f"--init {init} reads {given.input_shape[1]}x{given.input_shape[1]} images and names {given.classes} "
                 f"classes; pass a network for {canvas}x{canvas} images and {module.classes} classes"
             )
-        if not isinstance(given.module, nets.ConvNet):
-            raise InputError(f"--init {init} is an ONNX model, whose weights have no place here; pass .safetensors")
         module.load_state_dict(given.module.state_dict())
     return module
 

@@ -12,7 +12,7 @@ def usable(device: torch.device | str) -> torch.device:
     try:
         found = torch.device(device)
         torch.zeros(1, device=found).item()  # `meta` computes nothing
-    except (RuntimeError, AssertionError) as error:  # torch says so when it was built without CUDA
+    except (RuntimeError, AssertionError, ImportError) as error:  # how torch tells what it was built without
         raise InputError(
             f"device {str(device)!r} cannot be used here; pass cpu, or cuda with a GPU and its torch"
         ) from error

@@ -93,5 +93,5 @@ def read_record(folder: Path) -> tuple[Record, dict[str, Tensor]]:
         ) from error
     try:
         return record, load(read_bytes(folder / ARRAYS_NAME, "the arrays beside record.json"))
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that torch has no name for
         raise InputError(f"{folder / ARRAYS_NAME} is damaged ({error}); run the command again") from error

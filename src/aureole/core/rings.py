@@ -37,8 +37,10 @@ class Rings:
         """The same pixels in few bands: band i holds the rings from `edges[i]` to just before `edges[i + 1]`.
 
         The last band holds the rest; edges beyond the last ring make no band. InputError unless the edges are whole
-        numbers that start at 0 and rise.
+        numbers that start at 0 and rise, and for bands already.
         """
+        if self.bands is not None:
+            raise InputError("these are bands already; make bands of the rings themselves")
         check_edges(edges)
         count = len(self)
         starts = [edge for edge in edges if edge < count]
@@ -77,5 +79,10 @@ class Rings:
 
 def check_edges(edges: Sequence[int]) -> None:
     """InputError unless the first rings of bands start at 0 and rise."""
-    if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
+    if (
+        not all(isinstance(edge, int) for edge in edges)
+        or not edges
+        or edges[0] != 0
+        or any(b <= a for a, b in pairwise(edges))
+    ):
         raise InputError(f"bands {','.join(map(str, edges))} do not start at 0 and rise; pass e.g. 0,1,4,16")

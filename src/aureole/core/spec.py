@@ -70,10 +70,6 @@ class TopK(Spec):
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
         return _over_others("target", self.target, self.k, classes)
 
-    def intruders(self, classes: int) -> tuple[int, ...]:
-        """The class that each row compares with the target."""
-        return tuple(c for c in range(classes) if c != self.target)
-
 
 @dataclass(frozen=True)
 class OutOfTopK(Spec):

@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 class Why(StrEnum):
     """What decided the verdict, or why nothing did."""
 
-    ATTACK = "attack"  # a gradient attack found the witness
+    ATTACK = "attack"  # an attack found the witness, or the clean image is one
     BOUNDS = "bounds"  # linear bounds proved the spec
     SPLIT = "split"  # linear bounds of smaller and smaller boxes proved the spec, or found the witness
     BLOCKS = "blocks"  # branch and bound proved the spec, or found the witness
@@ -45,7 +45,7 @@ class Answer:
     slack:        what the deciding bound had to exceed, in score units
     seconds:      wall-clock time
     calls:        how often each stage ran
-    stage_seconds: wall-clock time of each stage
+    stage_seconds: wall-clock time of each stage; of all questions, where several were asked together
     hints:        a value that `prove` takes for the next question about the same network
     detail:       one line for people: why the verdict is UNKNOWN, or what is to be known about the witness
     """

@@ -54,7 +54,7 @@ def _case(folder: Path, row: Mapping[str, str], halves: Mapping[str, Mapping[str
         left, right = int(halves[name]["left_digit"]), int(halves[name]["right_digit"])
         target = int(row["attacked_label"])
         rankings = _parse_rankings(row[_RANKINGS])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # a short row holds None
         raise InputError(
             f"{folder / 'labels.csv'} has a bad row for {name} ({error}); fetch the files again"
         ) from error
@@ -75,7 +75,10 @@ def _parse_rankings(text: str) -> dict[str, tuple[Ranking, ...]]:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     text = read_bytes(path, "a data root that holds mulloc/samples/dmnist").decode(errors="replace")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(f"{path} is damaged ({error}); fetch the file again") from error
     missing = [c for c in columns if not rows or rows[0].get(c) is None]
     if missing:
         raise InputError(f"{path} has no column {missing[0]}; fetch the file again")

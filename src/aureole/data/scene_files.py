@@ -42,10 +42,26 @@ def write_scene(folder: Path | str, scene: Scene) -> None:
 def read_scene(folder: Path | str) -> Scene:
     """A scene from its folder; InputError names the file that is at fault."""
     folder = Path(folder)
+    content = _content(folder)
+    image = read_image(folder / content.image)
+    masks = tuple(read_mask(folder / mask) for mask in content.masks)
+    try:
+        return Scene(image, tuple(content.labels), masks, content.name)
+    except InputError as error:
+        raise InputError(f"{folder / SCENE_NAME}: {error}") from error
+
+
+def scene_paths(folder: Path | str) -> tuple[Path, ...]:
+    """The files of a scene: its JSON, the image and the masks; InputError as `read_scene`."""
+    content = _content(Path(folder))
+    return tuple(Path(folder) / name for name in (SCENE_NAME, content.image, *content.masks))
+
+
+def _content(folder: Path) -> SceneFile:
     path = folder / SCENE_NAME
     text = read_bytes(path, "a folder with scene.json (aureole scenes make writes one)")
     try:
-        content = SceneFile.model_validate(json.loads(text.decode()))
+        return SceneFile.model_validate(json.loads(text.decode()))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
@@ -54,9 +70,3 @@ def read_scene(folder: Path | str) -> Scene:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({str(error).splitlines()[0]}); write the scene again") from error
-    image = read_image(folder / content.image)
-    masks = tuple(read_mask(folder / mask) for mask in content.masks)
-    try:
-        return Scene(image, tuple(content.labels), masks, content.name)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

@@ -29,10 +29,12 @@ METHODS: Mapping[str, Method] = {
     "oracle-flipped": Oracle(cutting="flipped"),
 }
 
+DEFAULT = "certificate"
+
 
 def maximize(
     problem: Problem,
-    method: str | Method = "certificate",
+    method: str | Method = DEFAULT,
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,

@@ -63,11 +63,6 @@ class Prover:
         return tuple(self._witnesses)
 
     @property
-    def margin_bound(self) -> float | None:
-        """The proved margin of the best radii."""
-        return None if self._best is None else self._best.margin_bound
-
-    @property
     def prices(self) -> Float[Tensor, "rings"]:
         """By how much the margin that linear bounds certify falls at the best radii, per unit of each."""
         return climb(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from aureole.core.errors import InputError
@@ -74,6 +75,9 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def picture_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as `png` or `svg`, the same bytes for the same figure."""
+    for text in figure.findobj(Text):
+        if not text.get_text().startswith("$\\mathdefault"):  # else the number at a tick
+            text.set_parse_math(False)  # a dollar in a name is one
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     buffer = BytesIO()
     # the salt names the SVG's clip paths; without one they are random and no two files are equal

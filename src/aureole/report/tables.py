@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from aureole.core.record import Record
-from aureole.report.style import number
+from aureole.report.style import DOWN, number
 from aureole.report.words import labels
 
 COLUMNS = ("network", "scene", "target", "object", "size", "min", "max", "maximal", "time")
@@ -22,9 +22,9 @@ def _row(record: Record) -> tuple[str, ...]:
         str(record.image["name"]),
         labels(config["target"]) or "–",
         labels(config.get("object")) or "–",
-        number(result["size"]) if proved else "not proved",
-        number(min(result["radii"]), 2),
-        number(max(result["radii"]), 2),
+        number(result["size"], 3, DOWN) if proved else "not proved",
+        number(min(result["radii"]), 2, DOWN),
+        number(max(result["radii"]), 2, DOWN),
         {None: "–", True: "yes", False: f"{len(result['open_rings'] or [])} open"}[result["maximal"]],
         f"{result['seconds']:.1f} s",
     )

@@ -4,6 +4,7 @@ Mour 2023, section 4: no defence; L0, a random black rectangle per sample; Linf,
 gradient descent (Madry et al. 2018).
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -55,7 +56,8 @@ class BlackRectangle(Defence):
     def __post_init__(self) -> None:
         if not 1 <= self.smallest <= self.largest:
             raise InputError(
-                f"rectangle sides {self.smallest}..{self.largest} are empty; pass 1 <= smallest <= largest"
+                f"no rectangle has sides of {self.smallest} to {self.largest} pixels; pass smallest >= 1 and largest "
+                f">= {self.smallest}"
             )
 
     def apply(  # noqa: D102
@@ -92,8 +94,9 @@ class LinfPgd(Defence):
     warmup: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.radius >= 0 and self.steps >= 1 and self.stride > 0 and 0 <= self.warmup <= 1):
-            raise InputError(f"{self} cannot attack; pass radius >= 0, steps >= 1, stride > 0, warmup in [0,1]")
+        usable = 0 <= self.radius < math.inf and 0 < self.stride < math.inf
+        if not (usable and self.steps >= 1 and 0 <= self.warmup <= 1):
+            raise InputError(f"{self} is no attack; pass a finite radius >= 0, steps >= 1, stride > 0, warmup in [0,1]")
 
     def apply(  # noqa: D102
         self,

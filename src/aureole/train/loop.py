@@ -44,6 +44,12 @@ class TrainingConfig:
             raise InputError(f"{self.epochs} epochs of {self.steps} batches train nothing; pass at least 1 of each")
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise InputError(f"learning rate {self.rate} cannot train; pass a positive number")
+        if not (0 <= self.rise < 1 and 0 <= self.weight_decay < math.inf):
+            raise InputError(
+                f"rise {self.rise}, weight decay {self.weight_decay} cannot train; pass a share below 1, a number >= 0"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; pass a whole number from 0 to 2^32 - 1")
 
 
 @dataclass(frozen=True)
@@ -103,14 +109,19 @@ def fit(
     finished: tuple[Epoch, ...] = ()
     if resume and checkpoint is not None and checkpoint.exists():
         state = read_checkpoint(checkpoint, repr(config))
-        module.load_state_dict(state.module)
-        optimizer.load_state_dict(state.optimizer)
+        try:
+            module.load_state_dict(state.module)
+            optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{checkpoint} is of another network; pass that one or delete it") from error
         finished = tuple(Epoch(*values) for values in state.epochs)
     for epoch in range(len(finished), config.epochs):
         start = time.monotonic()
-        loss = _train_epoch(module, optimizer, batches, config, finished, on_progress)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
+            torch.manual_seed(config.seed * 1_000_003 + len(finished))
+            loss = _train_epoch(module, optimizer, batches, config, finished, on_progress)
         module.eval()
-        finished = (*finished, Epoch(loss, evaluate(module), time.monotonic() - start))
+        finished = (*finished, Epoch(loss, float(evaluate(module)), time.monotonic() - start))
         if checkpoint is not None:
             values = [(e.loss, e.accuracy, e.seconds) for e in finished]
             write_checkpoint(checkpoint, Checkpoint(repr(config), values, module.state_dict(), optimizer.state_dict()))

@@ -251,7 +251,7 @@ class Blocks(Stage):
             nonlocal known
             image, values = query.replayed(image)
             known = known.judged(query, image, values)
-            return known.broken or float(scores @ values) <= query.slack  # no bound of this row will do
+            return known.broken or float(scores @ query.graph(image[None])[0]) <= query.slack  # no bound will do
 
         floor = divide(total, query.slack, self.halves, self.threads, lambda: budget.expired, met)
         return floor, known

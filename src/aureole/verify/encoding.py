@@ -21,7 +21,7 @@ from aureole.bounds import Bounds, Interval
 from aureole.bounds.ops.maxpool import to_windows
 from aureole.bounds.ops.squash import SquashRelaxation, squash_interval
 from aureole.core import Graph, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Sigmoid, Squash, Tanh
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Squash, Tanh
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Program
 
@@ -277,7 +277,9 @@ def _node(builder: _Builder, graph: Graph, i: int, args: list[_Expression], pull
             return _maxima(builder, args[0], windows, op.rectify, pull, i, node.inputs[0], bounds)
         case Sigmoid() | Tanh():
             return _between_lines(builder, node, args[0], pull, bounds)
-    return args[0]  # a reshape keeps the order
+        case Reshape():
+            return args[0]  # keeps the order
+    raise TypeError(f"no encoding for {node.op}")
 
 
 def _affine(builder: _Builder, weight: csr_matrix, bias: np.ndarray, z: _Expression) -> _Expression:

@@ -21,7 +21,7 @@ SMALLEST = 1e-13
 """Gurobi drops smaller coefficients without a word."""
 
 
-def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by Gurobi on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)

@@ -16,19 +16,16 @@ SMALLEST = 1e-12
 """The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
-def solve(
-    program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf,
-    stop: Event | None = None,
-) -> Outcome:  # fmt: skip
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, stop: Event | None = None) -> Outcome:
     """`Solver` by HiGHS on one thread; `stop`, set by another one, ends the search, too."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
-    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, goal, stop), enough, seconds)
+    return attend(_Search(program.without(2 * SMALLEST), seconds, gap, stop), enough, seconds)
 
 
 class _Search:
-    def __init__(self, program: Program, seconds: float, gap: float, goal: float, stopped: Event | None) -> None:
-        self.program, self.seconds, self.gap, self.goal = program, seconds, gap, goal
+    def __init__(self, program: Program, seconds: float, gap: float, stopped: Event | None) -> None:
+        self.program, self.seconds, self.gap = program, seconds, gap
         self._stopped, self._outside = Event(), stopped or Event()
 
     def stop(self) -> None:
@@ -49,20 +46,11 @@ class _Search:
             if self._stopped.is_set() or self._outside.is_set():  # only these callbacks may stop the search
                 event.interrupt()
 
-        def on_node(event: highspy.HighsCallbackEvent) -> None:
-            on_pause(event)
-            if self._reached(event.data_out.mip_dual_bound):
-                event.interrupt()
-
         highs.cbMipImprovingSolution += on_solution
-        highs.cbMipInterrupt += on_node
+        highs.cbMipInterrupt += on_pause
         highs.cbSimplexInterrupt += on_pause
         highs.run()
         return self._outcome(highs)
-
-    def _reached(self, bound: float) -> bool:
-        """Whether the goal, if there is one, is met. Where HiGHS is about to find no solution its bound is -inf."""
-        return self.goal > -np.inf and bound <= self.goal
 
     def _outcome(self, highs: highspy.Highs) -> Outcome:
         info = highs.getInfo()
@@ -81,8 +69,6 @@ class _Search:
             bound = info.mip_dual_bound
         else:  # a linear program: HiGHS has no bound of its own before the end
             bound = info.objective_function_value if status is Status.SOLUTION else np.inf
-        if status is Status.INTERRUPTED and self._reached(bound):
-            status = Status.BOUND
         return Outcome(status, solution, float(bound))
 
 

@@ -142,7 +142,7 @@ def _tiling(
     cut = head_below(graph, z, neurons)
     if cut is None:
         return None
-    return Tiling.of(region, bounds, relax(graph, bounds, until=z), cut)
+    return Tiling.of(region, bounds, relax(graph, bounds, until=z + 1), cut)  # z itself may be a pool
 
 
 def _by_places(
@@ -167,6 +167,8 @@ def _by_places(
             return -np.inf
         row = sign * cut.weight[score]
         read = [b for b, tile in enumerate(tiling.tiles) if bool(row[tile.units].any())]
+        if not read:
+            return sign * float(cut.bias[score])
         return sign * float(cut.bias[score]) + sum(map(search, tiling.parts(row, {}, read)))
 
     ends = [(score, sign) for score in scores for sign in (1, -1)]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Graph, InputError, Region
-from aureole.core.graph import Add, Conv, Linear, MaxPool, Sigmoid, Tanh, apply
+from aureole.core.graph import Add, Conv, Input, Linear, MaxPool, Relu, Reshape, Sigmoid, Tanh, apply
 
 LEAST_SLACK = 1e-6
 """Score units that every proof must have to spare, however small the rounding (solvers were seen off by 1.4e-7)."""
@@ -46,10 +46,12 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
                 size, terms = 2 * args[0] + 1, terms + 4
             case Add():
                 size, terms = args[0] + args[1], terms + 1
+            case Input():
+                size = torch.maximum(region.lower.abs(), region.upper.abs())
+            case Relu() | Reshape():
+                size = args[0].reshape(-1, *node.shape)
             case _:
-                size = (
-                    args[0].reshape(-1, *node.shape) if args else torch.maximum(region.lower.abs(), region.upper.abs())
-                )
+                raise TypeError(f"no rounding known of {op}")
         sizes.append(size)
     reach = float((sizes[-1] @ rows.abs().T).max())
     if not math.isfinite(reach):

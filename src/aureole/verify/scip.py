@@ -28,7 +28,7 @@ SMALLEST = 1e-9
 """SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
 
 
-def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -np.inf) -> Outcome:
+def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by SCIP on one thread."""
     if not program.finite:
         return Outcome(Status.FAILED, None, np.inf)
@@ -62,7 +62,10 @@ class _Search:
         model = self._model
         listener = _Listener(self._variables, report, self._stopped)
         model.includeEventhdlr(listener, "listener", "tells of improving solutions, stops the search")
-        model.optimizeNogil()
+        try:
+            model.optimizeNogil()
+        except Exception as error:  # its linear programs may get stuck in rounding; that is all it says
+            return Outcome(Status.FAILED, None, np.inf, f"{' '.join(str(error).split())}")
         status = {
             "infeasible": Status.INFEASIBLE,
             "optimal": Status.SOLUTION,

@@ -15,7 +15,7 @@ from aureole.bounds import Bounds
 from aureole.bounds.ops.affine import affine_rows
 from aureole.bounds.ops.maxpool import PoolRelaxation, from_windows
 from aureole.core import Graph
-from aureole.core.graph import Conv, Linear, MaxPool, Node, Relu
+from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Tanh
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,9 @@ def _below(graph: Graph, node: Node, pull: Pull, bounds: Bounds) -> Pull:
                 return from_windows(windows.to(torch.float64), op, *shape[1:]) > 0
 
             return Pull(spread(pull.high), spread(pull.low))
-    return Pull(pull.high.reshape(shape), pull.low.reshape(shape))
+        case Add() | Reshape() | Sigmoid() | Tanh():
+            return Pull(pull.high.reshape(shape), pull.low.reshape(shape))
+    raise TypeError(f"no signs for {node.op}")
 
 
 def _through_weights(node: Node, pull: Pull, shape: tuple[int, ...]) -> Pull:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
-from math import inf
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 
 from aureole.core import InputError
 
@@ -25,7 +24,6 @@ class Status(Enum):
 
     INFEASIBLE = "infeasible"
     SOLUTION = "solution"
-    BOUND = "bound"  # the bound asked for is reached
     TIME = "time"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -69,6 +67,37 @@ class Program:
         matrix.eliminate_zeros()
         return replace(self, matrix=matrix, row_lower=self.row_lower - reach, row_upper=self.row_upper + reach)
 
+    def in_units(self) -> tuple["Program", np.ndarray]:
+        """The program in units in which its numbers are near one, and what its solutions are to be multiplied by.
+
+        The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows. What stands
+        in the objective keeps its unit, and so do the rows that it stands in: these say by how much a spec fails, and
+        their slack is an absolute one. All factors are powers of two: nothing is rounded.
+
+        Tolerances of solvers are absolute. In the network's own units a neuron whose values differ by less than one
+        counts as fixed, and one layer up large weights make much of the difference: HiGHS, SCIP and Gurobi called
+        programs infeasible that were not (networks whose neurons were rescaled by 1e-6 to 1e6, which changes no score).
+        """
+        goal = self.objective != 0
+        factors = np.where(self.integer | goal, 1.0, _unit(self.upper - self.lower))
+        matrix = csr_matrix(self.matrix @ diags_array(factors))
+        largest = abs(matrix).max(axis=1).toarray().ravel() if matrix.shape[0] else np.empty(0)
+        shares = np.where(abs(self.matrix) @ goal.astype(float) > 0, 1.0, 1 / _unit(largest))
+        scaled = replace(
+            self,
+            matrix=csr_matrix(diags_array(shares) @ matrix),
+            row_lower=shares * self.row_lower,
+            row_upper=shares * self.row_upper,
+            lower=self.lower / factors,
+            upper=self.upper / factors,
+        )
+        return scaled, factors
+
+
+def _unit(sizes: np.ndarray) -> np.ndarray:
+    """The power of two just below each number; 1 for 0."""
+    return np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, 1.0))))
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -91,13 +120,10 @@ Enough = Callable[[np.ndarray], bool]
 class Solver(Protocol):
     """A way to solve programs."""
 
-    def __call__(
-        self, program: Program, seconds: float, enough: Enough, gap: float = 0.0, goal: float = -inf
-    ) -> Outcome:
+    def __call__(self, program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
         """Search until done, until the time is over, or until `enough` accepts an improving solution.
 
-        Done is also a bound within `gap` of the best solution. A bound of at most `goal` may end the search too, with
-        status BOUND.
+        Done is also a bound within `gap` of the best solution.
 
         Infeasible means so beyond the solver's tolerances, which are at most 1e-7. After Ctrl-C the status is
         INTERRUPTED.
@@ -105,8 +131,19 @@ class Solver(Protocol):
 
 
 def solver(name: str) -> Solver:
-    """A solver by its name in `SOLVERS`; InputError for another name or a package that is not installed."""
+    """A solver by its name in `SOLVERS`, which gets programs `in_units`.
+
+    InputError for another name or a package that is not installed.
+    """
     if name not in SOLVERS:
         raise InputError(f"solver {name!r} is unknown; pass one of {', '.join(SOLVERS)}")
-    found: Solver = import_module(SOLVERS[name]).solve
-    return found
+    solve: Solver = import_module(SOLVERS[name]).solve
+
+    def in_units(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
+        if not program.finite:
+            return solve(program, seconds, enough, gap)
+        scaled, factors = program.in_units()
+        outcome = solve(scaled, seconds, lambda solution: enough(factors * solution), gap)
+        return outcome if outcome.solution is None else replace(outcome, solution=factors * outcome.solution)
+
+    return in_units

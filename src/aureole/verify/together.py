@@ -71,6 +71,7 @@ class Work:
         self.each = [Known() for _ in questions.each]
         self.why = [Why.ATTACK for _ in questions.each]
         self.calls: list[Counter[str]] = [Counter() for _ in questions.each]
+        self.spent: dict[str, float] = {}  # seconds of each stage, on all questions
         self.alone: dict[int, Mix] = {}  # the best bound of single rows
         self.lowest = torch.full((len(questions.whole.rows),), torch.inf, dtype=torch.float64)
         self._deduce = deduce
@@ -91,6 +92,14 @@ class Work:
 
     def run(self, stage: Stage) -> None:
         """One stage for every open question."""
+        clock = self.questions.whole.budget.clock
+        began = clock()
+        try:
+            self._run(stage)
+        finally:
+            self.spent[stage.name] = self.spent.get(stage.name, 0.0) + clock() - began
+
+    def _run(self, stage: Stage) -> None:
         if isinstance(stage, Screen):
             self._screen(stage)
         elif isinstance(stage, Climb):
@@ -200,7 +209,7 @@ class Work:
     def answers(self) -> tuple[Answer, ...]:
         """One per question."""
         return tuple(
-            conclude(query, known, why, dict(calls))
+            conclude(query, known, why, dict(calls), self.spent)
             for query, known, why, calls in zip(self.questions.each, self.each, self.why, self.calls, strict=True)
         )
 
