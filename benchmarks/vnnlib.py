@@ -24,7 +24,7 @@ def main(seconds: float = 60.0) -> None:
         budget = Budget.seconds(seconds)
         network = load_onnx(folder / label["onnx"])
         question = read_property(folder / label["vnnlib"])
-        found = decide(network.graph, question, network.image, budget=budget)
+        found = decide(network.graph, question, network.image, network.flat, budget=budget)
         if found.witness is not None and not question.violated(network.flat(found.witness), found.scores):
             raise AssertionError(f"the witness of {label['vnnlib']} is none")
         rows.append({

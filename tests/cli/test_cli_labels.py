@@ -54,7 +54,7 @@ def test_what_is_open_is_told(command, files):
     [
         (("--k", "10"), "--k 10 does not fit 10 classes"),
         (("--radius", "-1"), "--radius is -1"),
-        (("--seconds", "0"), "--seconds is 0"),
+        (("--timeout", "0"), "--timeout is 0"),
         (("--seed", "-1"), "--seed is -1"),
     ],
 )

@@ -40,7 +40,7 @@ def _nine_highest(about):
 
 def test_bad_input(command, line):
     assert "no network is given" in command(*line, "--nets", "").complaint
-    assert "--seconds is -1" in command(*line, "--seconds", "-1").complaint
+    assert "--timeout is -1" in command(*line, "--timeout", "-1").complaint
     assert "objective 'max'" in command(*line, "--objective", "max").complaint
     assert "No such command" in command("reproduce", "figure-9").complaint
 

@@ -1,5 +1,7 @@
 import functools
+import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,17 @@ def in_place(n, x):
     return n.f((a + b).flatten(1))
 
 
+def amp(n, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return n.f(n.c(x).flatten(1))
+
+
+def without_gradients(n, x):
+    with torch.no_grad():
+        a = torch.relu(n.c(x))
+    return n.f((a + n.d(a)).flatten(1))
+
+
 def doubled(n, x):
     a = n.c(x)
     return n.f((a + a).flatten(1))
@@ -77,6 +90,7 @@ GOOD = {
     "method relu": ("cf", lambda n, x: n.f(n.c(x).relu().view(-1, 8))),
     "relu in place": ("cdfr", in_place),
     "residual": ("cdf", residual),
+    "without gradients": ("cdf", without_gradients),
     "padded pool": ("cfp", lambda n, x: n.f(n.p(n.c(x)).flatten(1))),
     "hidden linear layers": ("cfh", lambda n, x: n.h(torch.relu(n.f(n.c(x).flatten(1))))),
     "one layer used twice": ("cfh", reused),
@@ -203,7 +217,12 @@ BAD = {
     "images mixed": ("cfg", lambda n, x: n.g(n.c(x).view(-1, 2)), "batch axis"),
     "stubborn dropout": ("cf", lambda n, x: n.f(F.dropout(n.c(x), 0.5, training=True).flatten(1)), "dropout"),
     "noise": ("cf", lambda n, x: n.f((n.c(x) + torch.rand(2, 2, 2)).flatten(1)), "random"),
-    "two outputs": ("cf", lambda n, x: (n.f(n.c(x).flatten(1)), x), "2 tensors"),
+    "two outputs": ("cf", lambda n, x: (n.f(n.c(x).flatten(1)), x), "returns Tensor, Tensor"),
+    "no output": ("cf", lambda n, x: None, "returns NoneType"),
+    "a number": ("cf", lambda n, x: {"score": 1.0}, "returns float"),
+    "an assertion": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.dtype == torch.float32 else 1 // 0, "division"),
+    "a dtype": ("cf", lambda n, x: n.f(n.c(x.float()).flatten(1)), "fix no dtype inside"),
+    "autocast": ("cf", amp, "not supported"),
     "no image": ("cf", lambda n, x: n.f.bias[None] + 1, "does not depend on the image"),
     "no vector": ("cf", lambda n, x: n.c(x), r"\(2, 2, 2\)"),
     "data-dependent": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.sum() > 0 else x, "control flow"),
@@ -237,6 +256,37 @@ def test_an_image_of_another_shape_is_told(shape):
     with pytest.raises(InputError, match="x".join(map(str, shape))) as caught:
         trace(Net(GOOD["functional relu"][1], **layers(["c", "f"])), shape)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 4, 0), (1, -4, 4)])
+def test_a_shape_that_is_none_is_told(shape):
+    with pytest.raises(InputError, match="no image's"):
+        trace(Net(GOOD["functional relu"][1], **layers(["c", "f"])), shape)
+
+
+def test_a_network_that_cannot_be_copied_is_told():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    module.lock = threading.Lock()
+    with pytest.raises(InputError, match="cannot be copied") as caught:
+        trace(module, (1, 2, 2))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [lambda y: (y,), lambda y: [y], lambda y: {"logits": y}, lambda y: ({"a": [y]},)])
+def test_one_result_in_a_wrapping(wrapped):
+    plain = Net(lambda n, x: n.f(n.c(x).flatten(1)), **layers(["c", "f"]))
+    module = Net(lambda n, x: wrapped(n.plain(x)), plain=plain)
+    graph, image = trace(module, (1, 4, 4)), torch.rand(1, 4, 4, dtype=F64)
+    assert torch.allclose(graph.replay(image), plain.double()(image[None])[0], rtol=0, atol=1e-12)
+    assert torch.allclose(graph(image[None]), plain(image[None]), rtol=0, atol=1e-12)
+
+
+def test_a_graph_stays_one():
+    graph = trace(Net(GOOD["functional relu"][1], **layers(["c", "f"])), (1, 4, 4))
+    assert trace(graph, (1, 4, 4)) is graph
+    for shape, mean in (((1, 4, 5), None), ((1, 4, 4), [0.5])):
+        with pytest.raises(InputError, match="trace its module anew"):
+            trace(graph, shape, mean=mean)
 
 
 def test_an_image_without_channels_is_told():
@@ -290,9 +340,22 @@ def test_normalisation_becomes_part_of_the_network(pad):
         assert [type(n.op).__name__ for n in graph.nodes] == ["Input", "Conv", "Relu", "Reshape", "Linear"]
 
 
+@pytest.mark.parametrize("mean", [0.25, [0.25], torch.tensor([0.25]), np.array([0.25], dtype=np.float32)])
+def test_one_number_in_every_form(mean):
+    module = Net(GOOD["functional relu"][1], **layers(["c", "f"]))
+    image = torch.rand(1, 4, 4, dtype=F64)
+    expected = trace(module, (1, 4, 4), mean=(0.25,)).replay(image)
+    assert torch.equal(trace(module, (1, 4, 4), mean=mean).replay(image), expected)
+
+
 @pytest.mark.parametrize(
     ("mean", "std", "told"),
-    [((0.5, 0.5), None, "mean has 2 numbers"), (None, (0.0,), "std holds 0"), ((torch.nan,), None, "mean holds nan")],
+    [
+        ((0.5, 0.5), None, "mean has 2 numbers"),
+        (None, (0.0,), "std holds 0"),
+        (None, torch.zeros(1), "std holds 0"),
+        ((torch.nan,), None, "mean holds nan"),
+    ],
 )
 def test_normalisation_that_does_not_fit_is_told(mean, std, told):
     with pytest.raises(InputError, match=told):

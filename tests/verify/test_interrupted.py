@@ -148,7 +148,7 @@ def test_a_property_tells_how_many_queries_are_open(monkeypatch):
     text += "(assert (or (and (>= Y_0 1e6) (<= Y_0 2e6)) (and (>= Y_1 1e6) (<= Y_1 2e6))))"
     answers = iter([Answer(Verdict.ROBUST, Why.BOUNDS), Answer(Verdict.UNKNOWN, Why.INTERRUPTED)])
     monkeypatch.setattr(properties_module, "prove", lambda *a, **b: next(answers))
-    found = decide(c.graph, read_vnnlib(text), lambda x: x.reshape(c.region.shape), budget=Budget())
+    found = decide(c.graph, read_vnnlib(text), lambda x: x.reshape(c.region.shape), torch.flatten, budget=Budget())
     assert (found.decision, found.interrupted) == (Decision.UNKNOWN, True)
     assert found.detail == "interrupted with 1 of 2 open"
 

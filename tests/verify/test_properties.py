@@ -6,8 +6,9 @@ import pytest
 import torch
 from brute_force import least_margin
 
-from aureole.core import Budget, Region, Rows, Verdict
-from aureole.verify import Decision, Portfolio, Property, decide, prove
+from aureole.core import Budget, Graph, Region, Rows, Verdict
+from aureole.core.graph import Input, Linear, Node
+from aureole.verify import Decision, Portfolio, Property, decide, prove, read_vnnlib
 from aureole.verify.properties import specs
 from aureole.verify.split import Split
 from aureole.verify.vnnlib import Case, Unsafe
@@ -55,8 +56,11 @@ def test_split_leaves_images_alone():
 
 
 def _property(graph, cases):
-    return Property(3, graph.classes, tuple(Case(torch.full((3,), a, dtype=F64), torch.full((3,), b, dtype=F64), tuple(
-        Unsafe(rows, constants) for rows, constants in unsafe)) for a, b, unsafe in cases))  # fmt: skip
+    closed = torch.zeros(3, dtype=torch.bool)
+    return Property(3, graph.classes, tuple(Case(
+        torch.full((3,), a, dtype=F64), torch.full((3,), b, dtype=F64), closed, closed,
+        tuple(Unsafe(rows, constants, torch.zeros(len(rows), dtype=torch.bool)) for rows, constants in unsafe),
+    ) for a, b, unsafe in cases))  # fmt: skip
 
 
 @pytest.mark.parametrize("n", range(16))
@@ -70,7 +74,7 @@ def test_decide_against_brute_force(n):
         cases.append((low, high, unsafe))
     gap = (0.01, -0.01)[n // 2 % 2]
     question = _property(graph, [(a, b, [(r, c + gap - least) for r, c in unsafe]) for a, b, unsafe in cases])
-    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), budget=Budget.seconds(60.0))
+    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), torch.flatten, budget=Budget.seconds(60.0))
     assert found.decision is (Decision.UNSAT if gap > 0 else Decision.SAT)
     if found.witness is not None:
         assert question.violated(found.witness.flatten(), found.scores)
@@ -86,10 +90,34 @@ def test_lone_rows_are_one_query():
     ]
 
 
+@pytest.mark.parametrize(
+    ("assertion", "decision"),
+    [
+        ("(>= Y_0 1)", Decision.SAT),  # at the corner X_0 = 1
+        ("(> Y_0 1)", Decision.UNKNOWN),  # only a tie is there, and proofs do not tell it from a failure
+        ("(> Y_0 0.5)", Decision.SAT),
+        ("(and (> Y_0 0.5) (< X_0 1))", Decision.SAT),
+        ("(and (>= Y_0 1) (< X_0 1))", Decision.UNKNOWN),
+        ("(> Y_0 1.001)", Decision.UNSAT),
+        ("(and (> X_0 0) (< X_0 0))", Decision.UNSAT),
+    ],
+)
+def test_strict_comparisons(assertion, decision):
+    graph = Graph(
+        (Node(Input(), (), (1,)), Node(Linear(torch.eye(1, dtype=F64), torch.zeros(1, dtype=F64)), (0,), (1,)))
+    )
+    text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0))(assert (<= X_0 1))"
+    question = read_vnnlib(f"{text}(assert {assertion})")
+    found = decide(graph, question, lambda flat: flat, lambda image: image, budget=Budget.seconds(20.0))
+    assert found.decision is decision
+    if found.witness is not None:
+        assert question.violated(found.witness, found.scores)
+
+
 def test_time_runs_out():
     graph, g = tiny(1)
     question = _property(graph, [(0.0, 1.0, [(draw(g, 1, 3), torch.full((1,), 50.0, dtype=F64))])])
-    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), budget=Budget.seconds(0.0))
+    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), torch.flatten, budget=Budget.seconds(0.0))
     assert found.decision is Decision.TIMEOUT and found.witness is None
 
 

@@ -1,6 +1,7 @@
 """The VNN-LIB reader against a naive evaluation of the same text, and its complaints."""
 
 import itertools
+from operator import ge, gt, le, lt
 
 import pytest
 import torch
@@ -40,6 +41,24 @@ def test_empty_boxes_and_false_conditions_leave_no_case():
     assert read_vnnlib(DECLARED + BOX + "(assert (or))").cases == ()
 
 
+def test_strict_limits():
+    """Of two equal limits the strict one counts; a box without inside is none."""
+    (case,) = read_vnnlib(DECLARED + BOX + "(assert (< X_0 1))(assert (> X_1 0))(assert (> Y_0 2))").cases
+    assert (case.above.tolist(), case.below.tolist()) == ([False, True], [True, False])
+    assert case.unsafe[0].strict.tolist() == [True]
+    assert read_vnnlib(DECLARED + BOX + "(assert (> X_0 0.5))(assert (<= X_0 0.5))(assert (<= Y_0 0))").cases == ()
+    assert read_vnnlib(DECLARED + BOX + "(assert (<= Y_0 0))(assert (< 1 1))").cases == ()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_in_every_way(end):
+    text = DECLARED + BOX + "; a comment\n(assert (<= Y_0 7))\n"
+    (case,) = read_vnnlib(text.replace("\n", end)).cases
+    assert case.unsafe[0].constants.tolist() == [-7.0]
+    with pytest.raises(InputError, match="line 8"):
+        read_vnnlib((text + "(assert (<= Z 1))").replace("\n", end))
+
+
 def test_without_a_condition_every_output_is_unsafe():
     found = read_vnnlib(DECLARED + BOX)
     assert found.violated(torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64))
@@ -67,7 +86,7 @@ def atoms(draw):
 
     def holds(x, y):
         left, right = (value(side, x, y) for side in sides)
-        return left <= right if sign[0] == "<" else left >= right
+        return {"<=": le, ">=": ge, "<": lt, ">": gt}[sign](left, right)
 
     return f"({sign} {sides[0]} {sides[1]})", holds
 

@@ -41,8 +41,7 @@ def read_network(
     mean, std: the normalisation before it, as on the command line (`options.Mean`) or as numbers
     """
     network = nets.load(name, arch, root, mean=read_scales("--mean", mean), std=read_scales("--std", std))
-    module = network.module
-    graph = module if isinstance(module, Graph) else nets.trace(module, network.input_shape)
+    graph = network.graph
     check_finite(graph)
     return network, graph
 

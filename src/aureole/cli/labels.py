@@ -25,7 +25,7 @@ def labels(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG (8 bit) or .npy image.")],
     k: Annotated[int, typer.Option("--k", help="How many of the highest scores count as in.")],
     radius: Annotated[float, typer.Option("--radius", help="One radius for every pixel.")],
-    seconds: Annotated[float, typer.Option("--seconds", help="Wall-clock time for all labels together.")] = 60.0,
+    seconds: Annotated[float, typer.Option("--timeout", "--seconds", help="Seconds for all labels together.")] = 60.0,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     arch: options.Arch = None,
@@ -40,7 +40,7 @@ def labels(
     open. A tie for the last place counts as both.
     """
     options.check_radius(radius)
-    options.check_timeout(seconds, "--seconds")
+    options.check_timeout(seconds)
     options.check_seed(seed)
     usable(device)
     network, graph = inputs.read_network(net, arch, data_root, mean, std)

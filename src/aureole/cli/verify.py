@@ -43,7 +43,9 @@ def verify_property(
     question = read_property(spec)
     _check_scores(question, network, spec)
     with progress(f"deciding {spec.stem} of {net.stem}", timeout):
-        decided = verify.decide(network.graph, question, network.image, budget=budget, seed=seed, device=device)
+        decided = verify.decide(
+            network.graph, question, network.image, network.flat, budget=budget, seed=seed, device=device
+        )
     text = None
     if decided.witness is not None and decided.scores is not None:
         text = counterexample(network.flat(decided.witness), decided.scores)
@@ -84,7 +86,7 @@ def read_flat_network(path: Path) -> nets.OnnxNetwork:
 def read_property(path: Path) -> verify.Property:
     """A VNN-LIB file; InputError with the path and the line."""
     try:
-        return verify.read_vnnlib(read_bytes(path, "a .vnnlib file").decode())
+        return verify.read_vnnlib(read_bytes(path, "a .vnnlib file").decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text (byte {error.start}); pass a .vnnlib file") from error
     except InputError as error:

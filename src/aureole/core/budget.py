@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
+
+from aureole.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,9 @@ class Budget:
 
     @classmethod
     def seconds(cls, seconds: float = inf, clock: Callable[[], float] = time.monotonic) -> "Budget":
-        """A budget that starts now."""
+        """A budget that starts now; InputError for NaN."""
+        if isnan(seconds):
+            raise InputError("a budget of NaN seconds has no end; pass a number")
         now = clock()
         return cls(now + seconds, now, clock)
 

@@ -27,8 +27,11 @@ class Region:
 
     @classmethod
     def ball(cls, image: Float[Tensor, "*shape"], radius: float, clip: tuple[float, float] = (0.0, 1.0)) -> "Region":
-        """All images whose every pixel differs from `image` by at most `radius`, inside the clip range."""
-        return cls._around(image, torch.full_like(image, radius), clip)
+        """All images whose every pixel differs from `image` by at most `radius`, inside the clip range.
+
+        In float64: in fewer digits a region that is rounded inwards could be much smaller.
+        """
+        return cls._around(image.double(), torch.full_like(image, radius, dtype=torch.float64), clip)
 
     @classmethod
     def ringed(
@@ -38,7 +41,11 @@ class Region:
         radii: Float[Tensor, "rings"] | Sequence[float],
         clip: tuple[float, float] = (0.0, 1.0),
     ) -> "Region":
-        """The ringed neighborhood N(radii): pixels of ring d move by at most radii[d], inside the clip range."""
+        """The ringed neighborhood N(radii): pixels of ring d move by at most radii[d], inside the clip range.
+
+        In float64, as `ball`.
+        """
+        image = image.double()
         radii = torch.as_tensor(radii, dtype=image.dtype, device=image.device)
         if radii.shape != (len(rings),):
             raise InputError(f"{radii.numel()} radii for {len(rings)} rings; give one radius per ring")

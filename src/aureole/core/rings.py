@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, times
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Rings:
     @classmethod
     def around(cls, mask: Bool[Tensor, "height width"]) -> "Rings":
         """Rings around the marked pixels, those that are not 0; InputError when none is marked."""
+        if mask.ndim != 2:
+            raise InputError(f"mask is {times(mask.shape)}; pass one of height x width")
         if not bool(mask.any()):
             raise InputError("mask marks no pixel; mark at least one pixel of the object (non-zero)")
         distance = distance_transform_cdt((mask == 0).cpu().numpy(), metric="chessboard")

@@ -141,6 +141,10 @@ class Rows(Spec):
     def __post_init__(self) -> None:
         if not 1 <= self.nth <= len(self.weights):
             raise InputError(f"nth = {self.nth} does not fit {len(self.weights)} rows; pass 1..{len(self.weights)}")
+        if not bool(self.weights.isfinite().all() and self.constants.isfinite().all()):
+            raise InputError("the rows hold NaN or infinite numbers; pass finite weights and constants")
+        if {self.weights.dtype, self.constants.dtype} != {torch.float64}:
+            raise InputError("the rows are not float64; pass weights.double() and constants.double()")
 
     @property
     def order(self) -> int:  # noqa: D102

@@ -47,6 +47,11 @@ class Problem:
                 f"image is {times(self.image.shape)} but the network takes {times(self.graph.input_shape)}; "
                 "pass an image of the network's shape"
             )
+        if self.rings.index.shape != self.image.shape[1:]:
+            raise InputError(
+                f"rings are {times(self.rings.index.shape)} pixels but the image {times(self.image.shape)}; make them "
+                "around a mask of the image's height and width"
+            )
         if self.weights.shape != (len(self.rings),):
             word = self._word
             raise InputError(

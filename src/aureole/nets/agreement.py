@@ -18,7 +18,7 @@ SINGLE, DOUBLE = 1e-3, 1e-9
 def check_same(
     graph: Graph, model: Callable[[Float[Tensor, "batch *shape"]], Float[Tensor, "batch classes"]], near: float = DOUBLE
 ) -> None:
-    """InputError unless both give the same scores for random images, where the model's are finite.
+    """InputError unless both give the same scores for random images; the model's must be finite for one of them.
 
     near: how much they may differ, as a share of an image's largest score and of 1
     """
@@ -26,6 +26,8 @@ def check_same(
     expected, read = model(images).double(), graph(images)
     if expected.shape == read.shape:
         clear = expected.isfinite().all(1)
+        if not bool(clear.any()):
+            raise InputError("the network gives NaN or infinite scores for random images; check its weights")
         expected, read = expected[clear], read[clear]
         scale = expected.abs().amax(1, keepdim=True).clamp(min=1.0)
         if bool(((expected - read).abs() <= near * scale).all()):

@@ -174,7 +174,8 @@ def clip(call: Call) -> Value:
     ends = (call.constant(1) if len(call.arguments) > 1 else call.attributes.get("min"),
             call.constant(2) if len(call.arguments) > 2 else call.attributes.get("max"))  # fmt: skip
     low, high = (None if end is None else float(np.asarray(end)) for end in ends)
-    low, high = (None if end is None or abs(end) >= NO_LIMIT else end for end in (low, high))
+    low = None if low is None or low <= -NO_LIMIT else low
+    high = None if high is None or high >= NO_LIMIT else high
     value = call.computed(0)
     if low is not None and high is not None and low > high:
         raise call.refuse(f"its limits {low:g} and {high:g} are in the wrong order")

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from aureole.core.errors import InputError
 
-Scales = Sequence[float]
+Scales = float | Sequence[float] | np.ndarray | Tensor
+"""One number or one per channel."""
 
 
 def checked(
@@ -19,7 +21,7 @@ def checked(
 
     channels: the numbers of channels that fit besides 1 (an image may come channels first or last)
     """
-    pair = (tuple(map(float, mean or (0.0,))), tuple(map(float, std or (1.0,))))
+    pair = _numbers("mean", mean, 0.0), _numbers("std", std, 1.0)
     for name, values, least in (("mean", pair[0], -math.inf), ("std", pair[1], 0.0)):
         for value in values:
             if not (math.isfinite(value) and value > least):
@@ -28,6 +30,14 @@ def checked(
             wanted = " or ".join(dict.fromkeys(str(n) for n in (1, *channels)))
             raise InputError(f"{name} has {len(values)} numbers; pass {wanted}: one for all or one per channel")
     return pair
+
+
+def _numbers(name: str, given: Scales | None, usual: float) -> tuple[float, ...]:
+    try:
+        found = torch.as_tensor(usual if given is None else given, dtype=torch.float64).flatten().tolist()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} {str(given)[:40]!r} is no list of numbers; pass one or one per channel") from error
+    return tuple(found)
 
 
 class Normalised(nn.Module):

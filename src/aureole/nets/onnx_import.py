@@ -80,16 +80,18 @@ def load_onnx(path: Path, *, mean: Scales | None = None, std: Scales | None = No
     data = read_bytes(path, "an .onnx file")
     try:
         import onnx
-        from onnx.external_data_helper import load_external_data_for_model
+        from onnx.external_data_helper import load_external_data_for_model, uses_external_data
     except ImportError as error:
         raise InputError(f"reading {path} needs the onnx package; pip install 'aureole[onnx]'") from error
     try:
         model = onnx.load_model_from_string(data)
+        outside = [tensor for tensor in _stored(model) if uses_external_data(tensor)]
         load_external_data_for_model(model, str(path.parent))
+        sha256 = hashlib.sha256(b"".join([data, *(tensor.raw_data for tensor in outside)])).hexdigest()
     except Exception as error:  # protobuf, onnx's checker and the file system each raise their own kinds
         raise InputError(f"{path} is not a readable ONNX model ({_line(error)}); export it again") from error
     try:
-        return _import(model, hashlib.sha256(data).hexdigest(), mean, std)
+        return _import(model, sha256, mean, std)
     except InputError as error:  # names out of a damaged file may hold anything
         told = "".join(c if c.isprintable() else " " for c in str(error))
         raise InputError(f"{path}: {' '.join(told.split())}") from error
@@ -104,6 +106,7 @@ def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Sca
     if len(model.graph.output) != 1:
         raise InputError(f"the model has {len(model.graph.output)} outputs; it must have one vector of scores")
     softmax = _drop_softmax(model)
+    _drop_unread(model)
     notes = () if softmax is None else (f"the trailing {softmax.op_type} was dropped: scores are logits",)
     if mean is not None or std is not None:
         constants |= _normalise(model, name, shape, dtype, checked(mean, std, _channels(shape)))
@@ -135,6 +138,12 @@ def _import(model: "onnx.ModelProto", sha256: str, mean: Scales | None, std: Sca
     return OnnxNetwork(graph, shape, builder.layout, notes, sha256)
 
 
+def _stored(model: "onnx.ModelProto") -> list["onnx.TensorProto"]:
+    """The tensors of a model; their numbers may lie in files of their own."""
+    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    return [*model.graph.initializer, *(attribute.t for attribute in attributes if attribute.HasField("t"))]
+
+
 def _initializers(model: "onnx.ModelProto") -> dict[str, NDArray[Any]]:
     from onnx import numpy_helper
 
@@ -146,6 +155,16 @@ def _initializers(model: "onnx.ModelProto") -> dict[str, NDArray[Any]]:
         raise InputError(f"a stored tensor is damaged ({_line(error)}); export the model again") from error
 
 
+def _drop_unread(model: "onnx.ModelProto") -> None:
+    """Leave the nodes that the output depends on."""
+    wanted = {model.graph.output[0].name}
+    for node in list(model.graph.node)[::-1]:
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+        else:
+            model.graph.node.remove(node)
+
+
 def _input(model: "onnx.ModelProto", constants: Mapping[str, Any]) -> tuple[str, tuple[int, ...], torch.dtype]:
     """Name, shape (unknown axes are 1: one image) and dtype of the only input."""
     inputs = [i for i in model.graph.input if i.name not in constants]
@@ -154,9 +173,11 @@ def _input(model: "onnx.ModelProto", constants: Mapping[str, Any]) -> tuple[str,
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type not in _DTYPES:
         raise InputError(f"the input {inputs[0].name} is not float32 or float64; export the model so")
-    shape = tuple(int(d.dim_value) or 1 for d in tensor.shape.dim)
-    open_axes = [i for i, d in enumerate(tensor.shape.dim) if i and not d.dim_value]
-    if open_axes or not shape:
+    shape = tuple(max(int(d.dim_value), 1) if i == 0 else int(d.dim_value) for i, d in enumerate(tensor.shape.dim))
+    open_axes = [i for i, size in enumerate(shape) if size < 1]
+    if not shape:
+        raise InputError(f"the input {inputs[0].name} has no shape; export it with one")
+    if open_axes:
         raise InputError(f"the size of axis {open_axes} of the input {inputs[0].name} is open; export it with a size")
     return str(inputs[0].name), shape, _DTYPES[tensor.elem_type]
 
@@ -237,6 +258,8 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
         computed = [a for a in arguments if isinstance(a, Value)]
         if node.domain not in ("", "ai.onnx"):
             raise InputError(f"node {name} ({node.domain}.{kind}): operators outside ONNX itself are not supported")
+        if kind in _NOT_READ:
+            raise InputError(f"node {name}: operator {kind} is not supported: {_NOT_READ[kind]}")
         if kind == "Shape" and computed:
             arguments, computed = [np.empty(computed[0].order.shape)], []
         if not computed:
@@ -263,6 +286,12 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
     except _DAMAGE as error:
         raise InputError(f"node {name} ({kind}) cannot be read ({_line(error)}); export the model again") from error
 
+
+_RANDOM, _FLOW = "a network must be a function", "control flow; export the model for one path"
+_NOT_READ = dict.fromkeys(
+    ("RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike", "Multinomial", "Bernoulli"), _RANDOM
+) | dict.fromkeys(("If", "Loop", "Scan"), _FLOW)
+"""What would be computed once, or not at all, and why that will not do."""
 
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What numpy, torch and onnx raise when a node's attributes and shapes do not fit each other."""

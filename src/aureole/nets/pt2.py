@@ -7,8 +7,11 @@ open sizes in the file: load files from people you trust.
 import hashlib
 import io
 import json
+import logging
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ def read_pt2(path: Path) -> Exported:
     data = read_bytes(path, "a .pt2 file written by torch.export.save")
     _refuse_pickles(path, data)
     try:
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
+        with warnings.catch_warnings(action="ignore", category=FutureWarning), _quiet():  # of torch about itself
             program = torch.export.load(io.BytesIO(data))
             module = program.module(check_guards=False)
         names = program.graph_signature.user_inputs
@@ -57,6 +60,18 @@ def read_pt2(path: Path) -> Exported:
             module.graph.erase_node(node)
     module.recompile()
     return Exported(module, tuple(int(n) for n in shape), hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's own words about a damaged file, of many lines."""
+    logger = logging.getLogger("torch.export")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _refuse_pickles(path: Path, data: bytes) -> None:
@@ -89,4 +104,5 @@ def _pickled(config: Any) -> bool:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.replace(" Please check the warnings above for possible errors.", "")[:160]  # `_quiet`

@@ -45,7 +45,8 @@ class Network:
     classes:     how many scores it gives
     name:        the shipped or the author's name, else the file name without its ending
     arch:        a key of `ARCHITECTURES`, or `onnx` or `pt2`
-    sha256:      of the weights (`core.record.digest`), of the file for ONNX and .pt2
+    sha256:      of the weights (`core.record.digest`), of the file for ONNX and .pt2, together with the
+                 files that hold an ONNX model's numbers
     """
 
     module: ConvNet | Graph
@@ -55,9 +56,14 @@ class Network:
     arch: str
     sha256: str
 
+    @property
+    def graph(self) -> Graph:
+        """The network as the provers take it, traced anew at each call; InputError as `trace`."""
+        return trace(self.module, self.input_shape)
+
 
 def load(
-    name: str,
+    name: str | Path,
     arch: str | None = None,
     root: Path | None = None,
     *,
@@ -72,6 +78,7 @@ def load(
           channel; it becomes part of the network.
     InputError for an unknown name, a damaged file, weights that do not fit the architecture, NaN weights.
     """
+    name = str(name)
     if name.endswith(".onnx"):
         onnx = load_onnx(Path(name), mean=mean, std=std)
         graph = onnx.graph

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from aureole.core.errors import InputError, times
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
@@ -25,22 +27,32 @@ SOFTMAX = tuple(f"aten.{name}" for name in (
 ))  # fmt: skip
 
 
-def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None) -> Graph:
+BLOCKS: Mapping[str, int] = {"wrap_with_set_grad_enabled": 1}
+"""Operators that run a part of the program as it is, and the place of that part among their arguments."""
+
+
+def trace(
+    module: nn.Module | Graph, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None
+) -> Graph:
     """The module as a graph with float64 weights; witnesses are replayed through a float64 copy of the module.
 
-    shape: one image's shape (channels, height, width), without the batch axis.
+    module: a graph comes back as it is
+    shape:  one image's shape (channels, height, width), without the batch axis.
     mean, std: what the module wants subtracted from each channel of an image in [0,1], and what it wants it divided by;
                both become part of the network
     A softmax over the scores at the end is dropped, from the copy too: it keeps their order.
     InputError when the module does not accept such an image, uses an operator without a rule (named), holds
     weights that are not finite (named), or does not end in one vector of scores.
     """
-    shape = tuple(shape)
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
-        module = copy.deepcopy(module)
-    module = module.eval().to(torch.float64).requires_grad_(False)
+    shape = _checked(shape)
+    if isinstance(module, Graph):
+        if mean is not None or std is not None or module.input_shape != shape:
+            raise InputError(f"a graph takes {times(module.input_shape)} images as they are; trace its module anew")
+        return module
+    module = _copied(module)
     if mean is not None or std is not None:
         module = Normalised(module, mean, std, shape).to(torch.float64)
+    module = _with_one_result(module, shape)
     program = _export(module, shape)
     source, softmax = _without_softmax(program, module)
     nodes = _nodes(program, shape)
@@ -51,16 +63,61 @@ def trace(module: nn.Module, shape: Sequence[int], *, mean: Scales | None = None
     return graph
 
 
-def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
-    example = torch.zeros(1, *shape, dtype=torch.float64)
+class _Only(nn.Module):
+    """A module that wraps its only result in a list or a dict, without that."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Float[Tensor, "batch *shape"]) -> Tensor:
+        """The result itself."""
+        (result,) = tree_leaves(self.module(images))
+        assert isinstance(result, Tensor)
+        return result
+
+
+def _checked(shape: Sequence[int]) -> tuple[int, ...]:
     try:
-        module(example)
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        found = tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise InputError(f"shape {shape!r} is no image's; pass its whole numbers, as (1, 28, 28)") from error
+    if not found or min(found) < 1:
+        raise InputError(f"shape {found} is no image's; pass its whole numbers, as (1, 28, 28)")
+    return found
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise InputError(f"the network is {type(module).__name__}; pass a torch.nn.Module")
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch about itself
+            module = copy.deepcopy(module)
+        return module.eval().to(torch.float64).requires_grad_(False)
+    except Exception as error:  # a module may hold anything
         raise InputError(
-            f"the network does not take a {times(shape)} image ({_first_line(error)}); pass an image of its shape"
+            f"the network cannot be copied ({_first_line(error)}); pass it without hooks, on the CPU"
         ) from error
+
+
+def _with_one_result(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     try:
-        program = torch.export.export(module, (example,))
+        result = module(torch.zeros(1, *shape, dtype=torch.float64))
+    except Exception as error:  # it may raise anything
+        raise InputError(
+            f"the network does not take a {times(shape)} image in float64 ({_first_line(error)}); pass an image of its "
+            "shape, and fix no dtype inside"
+        ) from error
+    leaves = tree_leaves(result)
+    if len(leaves) != 1 or not isinstance(leaves[0], Tensor):
+        kinds = ", ".join(type(leaf).__name__ for leaf in leaves)
+        raise InputError(f"the network returns {kinds or 'nothing'}; it must return one vector of scores")
+    return module if isinstance(result, Tensor) else _Only(module)
+
+
+def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    try:
+        program = torch.export.export(module, (torch.zeros(1, *shape, dtype=torch.float64),))
     except Exception as error:  # torch.export raises many kinds; all mean the same to the user
         raise InputError(
             f"torch.export cannot trace the network ({_first_line(error)}); remove data-dependent control flow"
@@ -96,9 +153,7 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tup
     if len(users) != 1:
         raise InputError(f"the network takes {len(users)} inputs; it must take one image")
     known[str(users[0])] = builder.whole(0, (1, *shape))
-    for fx in program.graph.nodes:
-        if fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
-            known[fx.name] = _step(fx, known, builder)
+    _run(program.graph, program.graph_module, known, builder)
     results = program.graph.output_node().args[0]
     if len(results) != 1:
         raise InputError(f"the network returns {len(results)} tensors; it must return one vector of scores")
@@ -116,6 +171,15 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tup
     return without_unread(nodes)
 
 
+def _run(graph: torch.fx.Graph, module: nn.Module, known: dict[str, Any], builder: Builder) -> None:
+    """Add what every node of a program gives to what is known."""
+    for fx in graph.nodes:
+        if fx.op == "get_attr":
+            known[fx.name] = getattr(module, str(fx.target))
+        elif fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
+            known[fx.name] = _step(fx, known, builder)
+
+
 def _stored(program: torch.export.ExportedProgram) -> dict[str, Any]:
     """Parameters, buffers and constants, by their names in the program."""
     signature = program.graph_signature
@@ -128,6 +192,8 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     """What one call of the program gives: computed now where no image is needed, else added to the graph."""
     name = str(fx.target)
     args, kwargs = _arguments(fx, known)
+    if name in BLOCKS:
+        return _inlined(args[BLOCKS[name]], args[BLOCKS[name] + 1 :], builder)
     call = Traced(fx, args, kwargs, builder)
     try:
         if not call.computed:
@@ -152,8 +218,15 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"node {fx.name} ({name}) cannot be used so ({_first_line(error)})") from error
-    known_names = ", ".join(sorted({*TRANSLATIONS, *MOVES, *PASS_THROUGH}))
-    raise InputError(f"operator {name} (node {fx.name}) is not supported; supported: {known_names}")
+    raise InputError(f"operator {name} (node {fx.name}) is not supported; the README lists the layers that are")
+
+
+def _inlined(block: torch.fx.GraphModule, args: Sequence[Any], builder: Builder) -> Any:
+    """What a part of the program gives that stands for itself."""
+    inputs = [node for node in block.graph.nodes if node.op == "placeholder"]
+    known = {node.name: value for node, value in zip(inputs, args, strict=True)}
+    _run(block.graph, block, known, builder)
+    return torch.fx.node.map_arg(block.graph.output_node().args[0], lambda node: known[node.name])
 
 
 def _arguments(fx: torch.fx.Node, known: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

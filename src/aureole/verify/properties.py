@@ -43,6 +43,10 @@ class Decided:
     interrupted: bool = False
 
 
+CLEARLY = 1e-6
+"""Score units: by so much strict comparisons hold where a tie was found first."""
+
+
 def specs(case: Case) -> Iterator[Spec]:
     """Specs that hold exactly when no conjunction of the case does: lone rows together, every other on its own."""
     lone = [unsafe for unsafe in case.unsafe if len(unsafe.rows) == 1]
@@ -55,6 +59,7 @@ def decide(
     graph: Graph,
     question: Property,
     image: Callable[[Float[Tensor, "inputs"]], Float[Tensor, "*shape"]],
+    flat: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "inputs"]],
     *,
     budget: Budget,
     method: Portfolio = COMPLETE,
@@ -63,7 +68,7 @@ def decide(
 ) -> Decided:
     """Decide whether some input satisfies a property's assertions.
 
-    image: the property's inputs, in its order, as an image of the graph
+    image: the property's inputs, in its order, as an image of the graph; flat: the way back
     First a short look at every query, then all the time for those left open. InputError when the property's inputs
     or outputs are not as many as the network's.
     """
@@ -74,9 +79,10 @@ def decide(
             f"{graph.classes}; pass the property of this network"
         )
     queries = [
-        (Region(image(case.lower)[None], image(case.upper)[None]), spec)
+        (Region(image(low)[None], image(high)[None]), spec, beyond)
         for case in question.cases
-        for spec in specs(case)
+        for low, high in [case.ends]
+        for spec, beyond in zip(specs(case), specs(case.nudged(CLEARLY)), strict=True)
     ]
     why: Counter[str] = Counter()
     left, detail = list(range(len(queries))), ""
@@ -84,11 +90,21 @@ def decide(
         still = []
         for place, i in enumerate(left):
             share = budget.remaining / (len(left) - place)
-            answer = prove(graph, *queries[i], portfolio, budget=budget.at_most(share), seed=seed, device=device)
-            if answer.witness is not None:
+            region, *asked = queries[i]
+            for (
+                spec
+            ) in asked:  # a tie is no counterexample to a strict comparison; then what fails clearly is asked for
+                answer = prove(graph, region, spec, portfolio, budget=budget.at_most(share), seed=seed, device=device)
+                if answer.witness is None:
+                    break
                 scores = graph.replay(answer.witness)
-                why[str(answer.why)] += 1
-                return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why), answer.detail)
+                if question.violated(flat(answer.witness), scores):
+                    why[str(answer.why)] += 1
+                    return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why), answer.detail)
+            if spec is not asked[0] and answer.why is not Why.INTERRUPTED:
+                still.append(i)
+                detail = "a strict comparison was satisfied as a tie alone"
+                continue
             if answer.verdict is Verdict.ROBUST:
                 why[str(answer.why)] += 1
             else:

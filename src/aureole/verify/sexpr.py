@@ -9,7 +9,7 @@ from aureole.core import InputError
 DEEPEST = 100
 """How deep brackets may be nested; real properties need about six."""
 
-_TOKEN = re.compile(r"[()]|[^\s();]+|;[^\n]*|\n")
+_TOKEN = re.compile(r"[()]|[^\s();]+|;[^\r\n]*|\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def parse(text: str) -> Iterator[Group]:
     line, stack, opened = 1, list[list[Word | Group]](), list[int]()
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token == "\n":
+        if token[0] in "\r\n":
             line += 1
         elif token == "(":
             if len(stack) >= DEEPEST:

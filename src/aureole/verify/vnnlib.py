@@ -1,18 +1,18 @@
 """VNN-LIB 1.0: a property of a network as boxes of inputs and, for each, what makes an output unsafe.
 
 Inputs are X_0, X_1, …, outputs Y_0, Y_1, …, both in row-major order. Assertions say what a counterexample looks like:
-the property holds (`unsat`) when no input satisfies them all. Comparisons may be strict or not: both are read as not
-strict, so a tie counts as a counterexample, as everywhere in this package.
+the property holds (`unsat`) when no input satisfies them all. Comparisons may be strict or not. Proofs take strict ones
+for the others, so that a tie is never proved away; a counterexample satisfies them as they are written.
 """
 
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.core import InputError
@@ -24,23 +24,46 @@ MOST_DISJUNCTS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Unsafe:
-    """A conjunction over the outputs: unsafe where `rows @ y + constants <= 0` in every row."""
+    """A conjunction over the outputs: unsafe where `rows @ y + constants <= 0` in every row, `< 0` in `strict` ones."""
 
     rows: Float[Tensor, "rows outputs"]
     constants: Float[Tensor, "rows"]
+    strict: Bool[Tensor, "rows"]
 
     def holds(self, y: Float[Tensor, "outputs"]) -> bool:
         """Whether y is unsafe by this conjunction."""
-        return bool((self.rows @ y + self.constants <= 0).all())
+        values = self.rows @ y + self.constants
+        return bool(((values < 0) | ((values == 0) & ~self.strict)).all())
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A box of inputs, `lower <= x <= upper`, and the conjunctions of which none may hold for its outputs."""
+    """A box of inputs, `lower <= x <= upper`, and the conjunctions of which none may hold for its outputs.
+
+    above, below: where the lower and the upper limit are strict
+    """
 
     lower: Float[Tensor, "inputs"]
     upper: Float[Tensor, "inputs"]
+    above: Bool[Tensor, "inputs"]
+    below: Bool[Tensor, "inputs"]
     unsafe: tuple[Unsafe, ...]
+
+    @property
+    def ends(self) -> tuple[Float[Tensor, "inputs"], Float[Tensor, "inputs"]]:
+        """The smallest and the largest inputs in the box, a last bit inside of strict limits."""
+        lower = torch.where(self.above, torch.nextafter(self.lower, self.upper), self.lower)
+        return lower, torch.where(self.below, torch.nextafter(self.upper, self.lower), self.upper)
+
+    def nudged(self, margin: float) -> "Case":
+        """The same, but unsafe only where strict comparisons hold by this margin."""
+        more = (replace(each, constants=each.constants + margin * each.strict) for each in self.unsafe)
+        return replace(self, unsafe=tuple(more))
+
+    def violated(self, x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> bool:
+        """Whether x lies in the box and its output y is unsafe."""
+        lower, upper = self.ends
+        return bool(((lower <= x) & (x <= upper)).all()) and any(unsafe.holds(y) for unsafe in self.unsafe)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +76,17 @@ class Property:
 
     def violated(self, x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> bool:
         """Whether input x with output y is a counterexample."""
-        return any(
-            bool(((case.lower <= x) & (x <= case.upper)).all()) and any(unsafe.holds(y) for unsafe in case.unsafe)
-            for case in self.cases
-        )
+        return any(case.violated(x, y) for case in self.cases)
 
 
 @dataclass(frozen=True)
 class _Sum:
-    """`sum of factors * variables + constant`; as a condition: that this is <= 0."""
+    """`sum of factors * variables + constant`; as a condition: that this is <= 0, or < 0 where `strict`."""
 
     factors: Mapping[str, float]
     constant: float
     line: int
+    strict: bool = False
 
     def plus(self, other: "_Sum", sign: float) -> "_Sum":
         factors = dict(self.factors)
@@ -148,7 +169,8 @@ def _formula(item: Word | Group, declared: Mapping[str, int]) -> list[_Conjuncti
             below, above = left.plus(right, -1.0), right.plus(left, -1.0)
             if not all(map(math.isfinite, (below.constant, *below.factors.values()))):
                 raise InputError(f"line {item.line}: its numbers are too large for float64")
-            return [{"<": (below,), ">": (above,), "=": (below, above)}[item.head[0]]]
+            found = {"<": (below,), ">": (above,), "=": (below, above)}[item.head[0]]
+            return [tuple(replace(each, strict=item.head in ("<", ">")) for each in found)]
     raise InputError(f"line {item.line}: {item.head[:40] or 'a list'} is not a condition; expected <=, >=, and, or")
 
 
@@ -185,26 +207,40 @@ def _product(a: _Sum, b: _Sum) -> _Sum:
 
 
 def _property(inputs: int, outputs: int, always: list[_Sum], choices: Iterable[tuple[_Conjunction, ...]]) -> Property:
-    first: tuple[list[float], list[float]] = ([-math.inf] * inputs, [math.inf] * inputs)
+    first: _Box = ([(-math.inf, False)] * inputs, [(math.inf, False)] * inputs)
     rest = [s for s in always if not _narrow(first, s)]
-    boxes: dict[tuple[tuple[float, ...], ...], list[Unsafe]] = {}
+    boxes: dict[tuple[tuple[_End, ...], ...], list[Unsafe]] = {}
     for choice in choices:
         box = (list(first[0]), list(first[1]))
         conditions = [s for s in itertools.chain(rest, *choice) if not _narrow(box, s)]
-        if any(not s.factors and s.constant > 0 for s in conditions):
+        if any(not s.factors and (s.constant > 0 or (s.strict and s.constant == 0)) for s in conditions):
             continue  # a condition without variables that does not hold
-        if all(low <= high for low, high in zip(*box, strict=True)):
+        if all(
+            low < high or (low == high and not (above or below))
+            for (low, above), (high, below) in zip(*box, strict=True)
+        ):
             key = (tuple(box[0]), tuple(box[1]))
             boxes.setdefault(key, []).append(_unsafe([s for s in conditions if s.factors], outputs))
     for low, high in boxes:
         for i, ends in enumerate(zip(low, high, strict=True)):
-            if not all(map(math.isfinite, ends)):
-                raise InputError(f"input X_{i} has no {'lower' if ends[0] == -math.inf else 'upper'} limit; assert one")
-    cases = (Case(_tensor(low), _tensor(high), tuple(unsafe)) for (low, high), unsafe in boxes.items())
-    return Property(inputs, outputs, tuple(cases))
+            if not all(math.isfinite(end) for end, _ in ends):
+                side = "lower" if ends[0][0] == -math.inf else "upper"
+                raise InputError(f"input X_{i} has no {side} limit; assert one")
+    return Property(inputs, outputs, tuple(_case(low, high, tuple(unsafe)) for (low, high), unsafe in boxes.items()))
 
 
-def _narrow(box: tuple[list[float], list[float]], condition: _Sum) -> bool:
+_End = tuple[float, bool]
+"""A limit of an input, and whether it is strict."""
+
+_Box = tuple[list[_End], list[_End]]
+
+
+def _case(low: Sequence[_End], high: Sequence[_End], unsafe: tuple[Unsafe, ...]) -> Case:
+    (lower, above), (upper, below) = (zip(*ends, strict=True) for ends in (low, high))
+    return Case(_tensor(lower), _tensor(upper), torch.tensor(above), torch.tensor(below), unsafe)
+
+
+def _narrow(box: _Box, condition: _Sum) -> bool:
     """Apply a condition on one input to the box; False when it is about outputs (or nothing)."""
     among_inputs = [name for name in condition.factors if name[0] == "X"]
     if not among_inputs:
@@ -216,10 +252,10 @@ def _narrow(box: tuple[list[float], list[float]], condition: _Sum) -> bool:
         )
     ((name, factor),) = condition.factors.items()
     i, end = int(name[2:]), -condition.constant / factor
-    if factor > 0:
-        box[1][i] = min(box[1][i], end)
+    if factor > 0:  # of two equal limits the strict one counts
+        box[1][i] = min(box[1][i], (end, condition.strict), key=lambda limit: (limit[0], not limit[1]))
     else:
-        box[0][i] = max(box[0][i], end)
+        box[0][i] = max(box[0][i], (end, condition.strict))
     return True
 
 
@@ -228,7 +264,8 @@ def _unsafe(conditions: list[_Sum], outputs: int) -> Unsafe:
     for row, condition in zip(rows, conditions, strict=False):
         for name, factor in condition.factors.items():
             row[int(name[2:])] = factor
-    return Unsafe(rows, _tensor([condition.constant for condition in conditions] or [0.0]))
+    constants = _tensor([condition.constant for condition in conditions] or [0.0])
+    return Unsafe(rows, constants, torch.tensor([condition.strict for condition in conditions] or [False]))
 
 
 def _tensor(values: Iterable[float]) -> Float[Tensor, "values"]:
