@@ -73,7 +73,7 @@ def main(devices: list[str], radius: float, repeats: int) -> None:
             })  # fmt: skip
             met = {a.verdict for a in answers}
             assert not {Verdict.ROBUST, Verdict.VULNERABLE} <= met, f"the devices contradict each other: {rows[-1]}"
-        write("devices", summary, rows)  # a lent GPU may be gone before the last network
+        write("devices", summary, rows)  # after each network, so that a run cut short keeps what it has
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """MaRVeL's MNIST networks through ONNX, k = 1: the images of AUREOLE_DATA/marvel that each gets right x uniform radii.
 
-Results are written one by one to `results/marvel.jsonl`; a second run goes on where the first was stopped, and
-`--seconds` other than before starts anew.
+Results are written one by one to `results/marvel.jsonl`; a second run goes on where the first was stopped.
+`--seconds` other than before starts anew, and so does a run after one that asked everything.
 """
 
 import argparse
@@ -51,6 +51,8 @@ def main(seconds: float = 10.0, images: int = 100, minutes: float = float("inf")
                         file.write(json.dumps(rows[-1]) + "\n")
                         file.flush()
     summarise([row for row in rows if row["limit s"] == seconds], seconds)
+    if time.monotonic() <= ends:
+        path.unlink()  # all was asked: another run asks anew
 
 
 def ask(graph: Graph, image: torch.Tensor, label: int, radius: float, seconds: float) -> dict[str, Any] | None:

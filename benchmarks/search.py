@@ -1,4 +1,4 @@
-"""Our branch and bound against the MILP alone, after the same bounds, in turns: what bounds leave of the hard band.
+"""Our branch and bound against the MILP alone, after the same bounds, in turns: what bounds and ranges leave open.
 
 Reads which ones from the results of `hard_band`; run that first.
 """

@@ -1,4 +1,4 @@
-"""HiGHS against SCIP on the hard band's queries that reach the MILP, in turns; needs the extra `scip`.
+"""HiGHS against SCIP on what bounds and ranges leave of the hard band, by the MILP alone, in turns; needs `scip`.
 
 Reads which ones from the results of `hard_band`; run that first.
 """
@@ -14,10 +14,10 @@ from benchmarks.hard_band import reaching
 
 def main(seconds: float = 10.0, solvers: Sequence[str] = ("highs", "scip")) -> None:
     rows = []
-    for case, radius in reaching("milp"):
+    for case, radius in reaching("blocks"):
         region = Region.ball(case.author.scene.image, radius)
         for name in solvers:
-            answer = prove(case.graph, region, case.spec, portfolio("complete", name), budget=Budget.seconds(seconds))
+            answer = prove(case.graph, region, case.spec, portfolio("milp", name), budget=Budget.seconds(seconds))
             rows.append({
                 "network": case.network, "image": case.author.scene.name, "radius": radius, "solver": name,
                 "verdict": answer.verdict, "why": answer.why, "milp s": round(answer.stage_seconds.get("milp", 0), 3),

@@ -4,13 +4,13 @@ import torch
 
 from aureole.core import Budget, Region, TopK
 from aureole.data import load_source_digits, make_scenes
-from aureole.nets import load, trace
+from aureole.nets import load
 from aureole.verify import prove
 
 torch.set_num_threads(1)
 
 network = load("digits-none")
-graph = trace(network.module, network.input_shape)
+graph = network.graph
 for scene in make_scenes(load_source_digits("test"), count=50, objects=2, seed=1):
     if set(graph.replay(scene.image).topk(2).indices.tolist()) == set(scene.labels):
         break

@@ -151,7 +151,7 @@ def test_enough_stops_the_search(solve):
 
     found = solve(knapsack(), 20.0, enough)
     assert found.status is Status.SOLUTION
-    assert found.solution is seen[0]
+    assert np.array_equal(found.solution, seen[0])
     assert (knapsack().matrix @ found.solution <= knapsack().row_upper + 1e-6).all()
 
 

@@ -95,6 +95,6 @@ def test_a_threshold_is_finite():
 
 def test_claims_in_words():
     assert TopK(3, 2).claim == "label 3 stays among the 2 highest scores"
-    assert TopK(3, 1).claim == "label 3 stays on the highest score"
+    assert TopK(3, 1).claim == "label 3 keeps the highest score"
     assert OutOfTopK(3, 2, 9).claim == "label 3 stays out of the 2 highest scores"
     assert AboveThreshold(3, 0.25).claim == "the score of label 3 stays above 0.25"

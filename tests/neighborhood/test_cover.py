@@ -10,9 +10,9 @@ from aureole.core import AboveThreshold, Budget, Rings, TopK, Verdict
 from aureole.neighborhood import Problem, cover, named_weights
 from aureole.neighborhood.cover import Cell, Cover, Covering, Judged, Stuck, descend
 from aureole.verify import prove
+from conftest import PRICES
 from nets_zoo import F64, Sketch, image_of, seeded
 
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
 ONE = Covering(threads=1)
 
 

@@ -9,9 +9,8 @@ from aureole.core import Budget, TopK, Verdict
 from aureole.neighborhood.maximal import Maximal
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import certified_ball
+from conftest import PRICES
 from nets_zoo import F64
-
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
 
 
 def run(problem, method=Maximal(used=1.0), asked=None, unknown=lambda radii: False):  # noqa: B008

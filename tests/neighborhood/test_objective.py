@@ -9,11 +9,11 @@ from scipy.optimize import linprog
 from aureole.core import Budget, InputError
 from aureole.neighborhood import OBJECTIVES, maximize
 from aureole.neighborhood.objective import LEAST, rises_with
+from conftest import PRICES
 from nets_zoo import F64
 
 RADII = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda r: torch.tensor(r, dtype=F64))
 WEIGHTS = torch.tensor([1.0, 0.0, 2.0, 0.5], dtype=F64)
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
 
 
 @given(RADII)

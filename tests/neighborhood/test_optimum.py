@@ -18,9 +18,9 @@ from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import Uniform
 from aureole.neighborhood.upper import UpperBound, ways_out
 from aureole.verify import COMPLETE
+from conftest import PRICES
 from nets_zoo import F64, seeded
 
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
 LIGHT = Hunt(*[SmoothPgd(steps=6, restarts=1)] * 2)
 METHOD = Optimum(gap=0.1, first=Certificate(ascent=JointAscent(steps=20)), hunt=LIGHT)
 

@@ -9,10 +9,10 @@ from aureole.core import AboveThreshold, Budget
 from aureole.neighborhood.witnesses import lowered
 from aureole.verify import highs
 from aureole.verify.solver import Outcome, Status
+from conftest import PRICES
 from nets_zoo import F64, seeded
 
 HARDLY = SmoothPgd(steps=1, restarts=0, step=(1e-6, 1e-6))
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
 
 
 @pytest.mark.parametrize("radii", [(0.6, 0.2, 0.1), (0.1, 0.9, 0.9), (0.4, 0.1, 0.1)])

@@ -47,7 +47,7 @@ def test_page_and_pictures(grid, tmp_path):
     assert 'src="grid.png"' in text
     assert "a&lt;b" in text and "a<b" not in text
     assert text.count("<tr>") == 7
-    assert "nothing proved in time" in svg.read_text() or svg.read_text().count("<path") > 50
+    assert "nothing proved in time" in svg.read_text()
     assert [path.read_bytes() for path in draw_grid(folders, tmp_path / "page/grid")] == [
         path.read_bytes() for path in (png, svg, html)
     ]

@@ -5,6 +5,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
+from aureole import neighborhood
 from aureole.report import style
 from aureole.report.panels import log_axis_with_zero, radius_norm, signed_ticks
 from aureole.report.words import band_names, labels, spans
@@ -92,3 +93,11 @@ def test_no_tick_of_a_log_axis_lies_at_its_zero(low, ratio):
     ticks = axes.get_yticks()
     assert foot < low <= min(ticks, default=low) * 1.01
     assert axes.get_ylim()[0] < foot
+
+
+def test_every_method_has_a_name_and_a_colour_of_its_own():
+    assert set(style.METHODS) == set(neighborhood.METHODS)
+    for part in ("label", "colour"):
+        assert len({getattr(look, part) for look in style.METHODS.values()}) == len(style.METHODS)
+    assert style.look("another").label == "another"
+    assert style.look("another").colour not in {look.colour for look in style.METHODS.values()}

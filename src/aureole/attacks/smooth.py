@@ -2,7 +2,7 @@
 
 A max-pool passes its gradient to one of its inputs, so sign-gradient steps stall. The search therefore climbs a copy
 of the network in which each max is `logsumexp(beta z) / beta`, with beta rising along the run until the copy is nearly
-the network; every image met is judged on the network itself (verification notes, section 4, has the measurements).
+the network; every image met is judged on the network itself (docs/notes/prover.md, "Attack", has the measurements).
 """
 
 import itertools

@@ -152,7 +152,7 @@ def _first(
     def pixels(image: Tensor) -> Tensor:
         return F.unfold(image, kernel, op.dilation, op.padding, op.stride).unflatten(2, conv.shape[1:])
 
-    middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
+    middle, radius = region.center, region.radius
     tall = torch.cat([relu.slope_default, relu.slope_high, relu.offset, pixels(middle), pixels(radius)], 1)
     window = patch.coef.shape[-2] * patch.coef.shape[-1] * tall.shape[1] * 2 ** (most + 1)
     values = []

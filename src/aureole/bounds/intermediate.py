@@ -165,7 +165,7 @@ def patch_bounds(
         for j in node.inputs:
             pending[j] = pending[j].merge(patch) if j in pending else patch
     patch = pending[0]
-    middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
+    middle, radius = region.center, region.radius
     return constant + (patch.coef * patch.gather(middle) - patch.coef.abs() * patch.gather(radius)).flatten(2).sum(-1)
 
 

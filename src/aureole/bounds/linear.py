@@ -100,8 +100,7 @@ def _nonlinear_or_affine(
 
 def concretize(rows: Float[Tensor, "batch rows *input"], region: Region) -> Float[Tensor, "batch rows"]:
     """The smallest value of each row over its box."""
-    middle = ((region.lower + region.upper) / 2).flatten(1).unsqueeze(-1)
-    radius = ((region.upper - region.lower) / 2).flatten(1).unsqueeze(-1)
+    middle, radius = (part.flatten(1).unsqueeze(-1) for part in (region.center, region.radius))
     flat = rows.flatten(2)
     return (flat @ middle - flat.abs() @ radius).squeeze(-1)
 

@@ -14,7 +14,7 @@ from aureole.cli.progress import progress
 from aureole.cli.question import Question, Settings, check_labels, from_files, from_scene
 from aureole.cli.ready import ready
 from aureole.core import Budget, Graph, InputError
-from aureole.neighborhood import DEFAULT, METHODS, maximize
+from aureole.neighborhood import DEFAULT, METHODS, maximize, record
 from aureole.nets import Network
 from aureole.report import words
 from aureole.report.style import DOWN, UP, number
@@ -156,10 +156,11 @@ def record_answer(
     if folder is None:
         return result
     config = question.words() | asdict(settings) | {"query_seconds": settings.query_seconds}
-    record = records.neighborhood_record(
-        network, question.name, problem, found, question.mask, question.target_mask, config, result
-    )
-    records.save(folder, *record)
+    made = record(
+        problem, found, question.mask, question.target_mask,
+        name=question.name, network=records.network_words(network), config=config, result=result,
+    )  # fmt: skip
+    records.save(folder, *made)
     return result
 
 

@@ -12,47 +12,9 @@ from aureole import nets
 from aureole.cli.staging import staged
 from aureole.core import Answer, InputError, Rings
 from aureole.core.record import JSON_NAME, Array, Record, digest, write_record
-from aureole.neighborhood.problem import Problem
-from aureole.neighborhood.result import Neighborhood
 from aureole.report import draw
 
 Mask = Bool[Tensor, "height width"]
-
-
-def neighborhood_record(
-    network: nets.Network,
-    name: str,
-    problem: Problem,
-    found: Neighborhood,
-    mask: Mask,
-    target_mask: Mask | None,
-    config: Mapping[str, Any],
-    result: Mapping[str, Any],
-) -> tuple[Record, dict[str, Tensor]]:
-    """The record of a neighborhood and its arrays.
-
-    name: of the image; config: what decided the result; result: what is told of it, `found.summary()` at least
-    """
-    record = Record(
-        kind="neighborhood",
-        network=_network(network),
-        image=_image(name, problem.image),
-        config=dict(config),
-        result=dict(result),
-    )
-    arrays = {
-        Array.IMAGE: problem.image,
-        Array.MASK: mask.to(torch.uint8),
-        Array.RING_INDEX: problem.rings.index,
-        Array.RADII: found.radii,
-    }
-    if target_mask is not None:
-        arrays[Array.TARGET_MASK] = target_mask.to(torch.uint8)
-    if found.weakest is not None:
-        arrays[Array.WEAKEST] = found.weakest
-    if found.witnesses:
-        arrays[Array.WITNESSES] = torch.stack([found.witnesses[ring] for ring in sorted(found.witnesses)])
-    return record, _named(arrays)
 
 
 def prove_record(
@@ -68,7 +30,7 @@ def prove_record(
     """The record of a `prove` query and its arrays."""
     record = Record(
         kind="prove",
-        network=_network(network),
+        network=network_words(network),
         image=_image(name, image),
         config=dict(config),
         result=dict(result),
@@ -107,7 +69,8 @@ def _named(arrays: Mapping[Array, Tensor]) -> dict[str, Tensor]:
     return {str(k): v.clone() for k, v in arrays.items()}  # safetensors refuses tensors that share memory
 
 
-def _network(network: nets.Network) -> dict[str, Any]:
+def network_words(network: nets.Network) -> dict[str, Any]:
+    """Of a network, what a record says."""
     return {"name": network.name, "arch": network.arch, "sha256": network.sha256}
 
 

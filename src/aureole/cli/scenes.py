@@ -1,7 +1,7 @@
 """`aureole scenes`: make scenes of two or three digits, or look at one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -9,15 +9,13 @@ from aureole.cli import options
 from aureole.cli.output import print_json
 from aureole.cli.staging import staged
 from aureole.core import InputError, Scene
-from aureole.data import DigitSet, load_mnist, load_source_digits, make_scenes, read_scene, write_scene
+from aureole.data import make_scenes, named_digits, read_scene, write_scene
 from aureole.data.scene_files import SCENE_NAME, scene_paths
 from aureole.report.scene import draw_scene
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, help="Make scenes of two or three digits, or look at one."
 )
-
-Split = Literal["train", "test"]
 
 
 @app.command()
@@ -40,7 +38,7 @@ def make(
         raise InputError(f"--count is {count}; pass at least 1")
     options.check_seed(seed)
     options.check_out(out)
-    source = _source(data, split, data_root)
+    source = named_digits(data, split, data_root)
     folders = []
     for i, scene in enumerate(make_scenes(source, count, digits, seed, prefix=f"{data}-{split}-{digits}-{seed}")):
         folder = out / f"scene-{i:04d}"
@@ -77,20 +75,3 @@ def save_scene(folder: Path, scene: Scene) -> None:
     """Write a scene's folder whole; InputError when the disk refuses."""
     with staged(folder, SCENE_NAME) as staging:
         write_scene(staging, scene)
-
-
-def _source(data: str, split: str, root: Path | None) -> DigitSet:
-    part: Split
-    match split:
-        case "train":
-            part = "train"
-        case "test":
-            part = "test"
-        case _:
-            raise InputError(f"--split {split!r} is unknown; pass train or test")
-    match data:
-        case "digits":
-            return load_source_digits(part)
-        case "mnist":
-            return load_mnist(part, root)
-    raise InputError(f"--data {data!r} is unknown; pass digits or mnist")

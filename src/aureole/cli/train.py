@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from aureole import nets
 from aureole.cli.options import DataRoot, Json, Seed, check_file, check_seed
 from aureole.core import InputError
-from aureole.data import Batch, DigitSet, load_mnist, load_source_digits, make_batch
+from aureole.data import Batch, DigitSet, make_batch, named_digits
 from aureole.data.scenes import recipe
 from aureole.train import (
     BlackRectangle,
@@ -122,7 +122,7 @@ def train(
 
     torch.set_num_threads(1)  # sums in the same order on every machine; networks this small gain nothing from more
     module = _start(arch, recipe(digits).canvas, seed, init, data_root)
-    source, held_out = (_digit_set(data, split, data_root) for split in ("train", "test"))
+    source, held_out = (named_digits(data.value, split, data_root) for split in ("train", "test"))
     test = make_test_scenes(held_out, digits, evaluation)
 
     def batches(epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
@@ -198,11 +198,6 @@ def _start(arch: str, canvas: int, seed: int, init: str | None, root: Path | Non
             )
         module.load_state_dict(given.module.state_dict())
     return module
-
-
-def _digit_set(data: Data, split: Literal["train", "test"] | str, root: Path | None) -> DigitSet:
-    part: Literal["train", "test"] = "train" if split == "train" else "test"
-    return load_source_digits(part) if data is Data.DIGITS else load_mnist(part, root)
 
 
 def _defence(name: DefenceName, largest: int, radius: float, steps: int, warmup: float) -> Defence:

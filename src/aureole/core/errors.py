@@ -1,4 +1,4 @@
-"""The one exception a user meets when the input is at fault, and the words for shapes in its messages."""
+"""The one exception a user meets when the input is at fault, and words for its messages."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,11 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another package's exception says, in at most 160 characters; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def times(shape: Sequence[int]) -> str:

@@ -57,7 +57,7 @@ class MaxPool:
     """The largest input of each window; with `rectify`, at least 0.
 
     Because relu and max commute, `pool(relu(z))` and `relu(pool(z))` both become one pool with `rectify`, which
-    has fewer non-linear neurons and tighter bounds than either order (verification notes, section 3).
+    has fewer non-linear neurons and tighter bounds than either order.
     """
 
     kernel: tuple[int, int]

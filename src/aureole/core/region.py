@@ -80,6 +80,11 @@ class Region:
         """The boxes' midpoints."""
         return (self.lower + self.upper) / 2
 
+    @property
+    def radius(self) -> Float[Tensor, "batch *shape"]:
+        """How far each pixel reaches from the midpoint."""
+        return (self.upper - self.lower) / 2
+
     def clip(self, images: Float[Tensor, "*any"]) -> Float[Tensor, "batch *shape"]:
         """The nearest images inside the boxes, to the last bit; one image or one per box."""
         return torch.minimum(torch.maximum(images, self.lower), self.upper)

@@ -14,7 +14,7 @@ from aureole.core.errors import InputError
 class Spec(ABC):
     """An order statistic of linear rows: the `order`-th smallest of `rows(n) @ scores + offsets(n)` must be positive.
 
-    With that, `margin > 0` says the spec holds; a tie counts as failure (verification notes, section 1).
+    With that, `margin > 0` says the spec holds; a tie counts as failure.
     """
 
     @property
@@ -64,8 +64,8 @@ class TopK(Spec):
 
     @property
     def claim(self) -> str:  # noqa: D102
-        place = f"among the {self.k} highest scores" if self.k > 1 else "on the highest score"
-        return f"label {self.target} stays {place}"
+        what = f"stays among the {self.k} highest scores" if self.k > 1 else "keeps the highest score"
+        return f"label {self.target} {what}"
 
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102
         return _over_others("target", self.target, self.k, classes)
@@ -91,7 +91,7 @@ class OutOfTopK(Spec):
 
     @property
     def claim(self) -> str:  # noqa: D102
-        place = f"out of the {self.k} highest scores" if self.k > 1 else "off the highest score"
+        place = f"out of the {self.k} highest scores" if self.k > 1 else "below the highest score"
         return f"label {self.label} stays {place}"
 
     def rows(self, classes: int) -> Float[Tensor, "rows classes"]:  # noqa: D102

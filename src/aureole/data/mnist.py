@@ -3,7 +3,6 @@
 import gzip
 import zlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ from aureole.core import InputError
 from aureole.core.files import read_bytes
 from aureole.core.places import data_root
 from aureole.data.digit_set import SIDE, DigitSet
-
-Split = Literal["train", "test"]
+from aureole.data.digits import Split
 
 _FOLDER = Path("MNIST") / "raw"
 _PREFIX = {"train": "train", "test": "t10k"}

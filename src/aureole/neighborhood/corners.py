@@ -41,7 +41,7 @@ class Corners:
         """The radii after the last step that was proved; the start if none was."""
         radii, refused = start, 0
         left = [d for d in range(len(radii)) if problem.weights[d] > 0 and radii[d] < problem.caps[d]]
-        margin = float(problem.margin(problem.graph.replay(problem.image)))
+        margin = problem.clean_margin
         while left and refused < self.patience and not budget.expired:
             tried = radii.repeat(len(left), 1)
             tried[range(len(left)), left] = problem.caps[left]

@@ -62,7 +62,7 @@ class Directions:
         proved: false also where the radii were given up
         """
         base, room = problem.size(problem.floors), problem.caps - problem.floors
-        kept = self.kept * float(problem.margin(problem.graph.replay(problem.image)))
+        kept = self.kept * problem.clean_margin
 
         def far(ways: Float[Tensor, "ways rings"], least: float, most: float) -> Float[Tensor, "ways rings"]:
             """Each way multiplied by the largest factor, between two and within the caps, that the attack allows."""

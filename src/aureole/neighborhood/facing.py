@@ -16,7 +16,7 @@ class Facing:
     """Images in N(radii), the one nearest to failing first.
 
     known:   the images as they were given; images: clipped into N(radii)
-    margins: positive where N(radii) is robust (score units)
+    margins: of the images clipped (score units); an upper bound of the margin over N(radii)
     prices:  by how much each image's margin falls when a ring's radius grows (score units per pixel unit), to first
              order: the steeper of what holds for the image as it was given and as it was clipped
     """

@@ -95,7 +95,7 @@ class Maximal(Method):
 
     def _begun(self, prover: Prover) -> list[Tensor]:
         """An image near failing."""
-        problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
+        problem, generator = prover.problem, prover.generator()
         return [lowered(problem, prover.radii, problem.image, self.begun, generator, prover.budget, prover.device)[1]]
 
     def _faced(self, prover: Prover, known: Sequence[Tensor]) -> Facing:

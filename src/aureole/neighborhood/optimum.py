@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -82,7 +81,7 @@ class Optimum(Method):
     def _close(self, prover: Prover, left: Left, cover: Cover | None) -> None:
         """Proofs and witnesses in turns until the gap is small enough."""
         problem, patterns = prover.problem, Patterns(prover.problem, prover.device)
-        generator = torch.Generator().manual_seed(prover.seed)
+        generator = prover.generator()
         alone = self.hunt.alone(problem, generator, prover.budget, prover.device)
         for image in (*prover.witnesses, *alone):
             left.without(image)
@@ -120,7 +119,7 @@ class Optimum(Method):
 
     def _cover(self, prover: Prover, left: Left, patterns: Patterns, cover: Cover) -> None:
         """Facets of the size that would close the gap, over all directions; proofs where these are hardest to find."""
-        problem, generator = prover.problem, torch.Generator().manual_seed(prover.seed)
+        problem, generator = prover.problem, prover.generator()
         facets = Facets(problem, cover, left, self.hunt, self.gap, generator, prover.device)
         hard: list[tuple[float, Stuck]] = []  # since the last proofs: the margin found where it was stuck
 
@@ -180,7 +179,7 @@ class Optimum(Method):
             if len(prover.witnesses) > known:
                 patterns.add(answer.witness, radii)
             left.without(self.hunt.trimmed(problem, answer.witness, radii))
-            generator = torch.Generator().manual_seed(prover.seed)
+            generator = prover.generator()
             deeper = self.hunt.inside(problem, radii, patterns, generator, prover.budget)
             if deeper is not None:
                 left.without(deeper)

@@ -49,7 +49,7 @@ class Oracle(Method):
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, budget = prover.problem, prover.budget
         keep = cutting_weights(problem, self.cutting)
-        generator = torch.Generator().manual_seed(prover.seed)
+        generator = prover.generator()
         robust = problem.floors
         prover.check(robust)
         gradient = margin_prices(problem, problem.image[None])
@@ -109,7 +109,7 @@ def margin_prices(problem: Problem, images: Float[Tensor, "points channels heigh
 
 def linear_radius(problem: Problem) -> float:
     """The uniform radius at which the margin's tangent at the image reaches 0."""
-    margin = float(problem.margin(problem.graph.replay(problem.image)))
+    margin = problem.clean_margin
     return margin / max(float(margin_prices(problem, problem.image[None]).sum()), 1e-12)
 
 

@@ -87,6 +87,11 @@ class Problem:
             )
 
     @property
+    def clean_margin(self) -> float:
+        """The margin of the image itself (score units)."""
+        return float(self.margin(self.graph.replay(self.image)))
+
+    @property
     def _word(self) -> str:
         return "ring" if self.rings.bands is None else "band"
 

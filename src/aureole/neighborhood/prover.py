@@ -62,6 +62,10 @@ class Prover:
         """The images met so far on which a spec fails (replayed)."""
         return tuple(self._witnesses)
 
+    def generator(self) -> torch.Generator:
+        """A new one, always the same: what is repeated draws the same numbers."""
+        return torch.Generator().manual_seed(self.seed)
+
     @property
     def prices(self) -> Float[Tensor, "rings"]:
         """By how much the margin that linear bounds certify falls at the best radii, per unit of each."""
@@ -144,7 +148,7 @@ class Prover:
 
     def look(self, attack: Attack) -> None:
         """Attack the best radii grown by delta in each ring, all at once, for witnesses that stop the rings."""
-        rings, generator = self.open_rings(), torch.Generator().manual_seed(self.seed)
+        rings, generator = self.open_rings(), self.generator()
         everywhere = self.problem.within(self.radii + self.problem.delta)
         asked = [self.grown(ring) for ring in rings]
         # where nothing fails with all rings grown, nothing does with one
@@ -165,7 +169,7 @@ class Prover:
         rings = self._open(stops)
         if rings and self._best is not None:
             known = {ring: image for ring, (_, image) in stops.items()}
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = self.generator()
             found = beyond(
                 self.problem, self.radii, rings, attack, rounds, generator, self.budget, self.device, known,
                 self._weakest()[0],
@@ -243,7 +247,7 @@ class Prover:
         problem, best = self.problem, self._best
         assert best is not None
         region = problem.region(self.radii)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = self.generator()
         met = [] if best.weakest is None or best.margin_seen is None else [(best.weakest, best.margin_seen)]
         for images in attacked(problem, region, SmoothPgd(steps=30, restarts=8), generator, device=self.device):
             image = region.nearest(images[0], problem.graph.precision)[0]

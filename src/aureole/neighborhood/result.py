@@ -19,7 +19,7 @@ class Neighborhood:
     radii:        one per ring, pixel units, float64
     ring_pixels:  how many pixels each ring has
     size:         the objective's value, in pixel units: for `sum`, weights @ radii
-    proof:        which stage proved the radii (`bounds`, `milp`)
+    proof:        what proved the radii (`bounds`, `split`, `blocks`, `milp`: see `Why`)
     margin_bound: the proved lower bound of the margin over the region, in score units
     limits:       for each ring a radius at which, the others as they are, an image fails; the cap where none is known.
                   None when the method does not look or nothing is proved

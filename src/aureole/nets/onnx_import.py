@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, first_line
 from aureole.core.files import read_bytes
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
 from aureole.nets.agreement import DOUBLE, SINGLE, check_same
@@ -89,7 +89,7 @@ def load_onnx(path: Path, *, mean: Scales | None = None, std: Scales | None = No
         load_external_data_for_model(model, str(path.parent))
         sha256 = hashlib.sha256(b"".join([data, *(tensor.raw_data for tensor in outside)])).hexdigest()
     except Exception as error:  # protobuf, onnx's checker and the file system each raise their own kinds
-        raise InputError(f"{path} is not a readable ONNX model ({_line(error)}); export it again") from error
+        raise InputError(f"{path} is not a readable ONNX model ({first_line(error)}); export it again") from error
     try:
         return _import(model, sha256, mean, std)
     except InputError as error:  # names out of a damaged file may hold anything
@@ -152,7 +152,7 @@ def _initializers(model: "onnx.ModelProto") -> dict[str, NDArray[Any]]:
     try:
         return {str(tensor.name): numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     except Exception as error:
-        raise InputError(f"a stored tensor is damaged ({_line(error)}); export the model again") from error
+        raise InputError(f"a stored tensor is damaged ({first_line(error)}); export the model again") from error
 
 
 def _drop_unread(model: "onnx.ModelProto") -> None:
@@ -284,7 +284,9 @@ def _step(node: "onnx.NodeProto", opset: int, builder: Builder, constants: dict[
     except InputError:
         raise
     except _DAMAGE as error:
-        raise InputError(f"node {name} ({kind}) cannot be read ({_line(error)}); export the model again") from error
+        raise InputError(
+            f"node {name} ({kind}) cannot be read ({first_line(error)}); export the model again"
+        ) from error
 
 
 _RANDOM, _FLOW = "a network must be a function", "control flow; export the model for one path"
@@ -329,7 +331,3 @@ def _unordered(
 
 def _name(node: "onnx.NodeProto") -> str:
     return str(node.name or (node.output[0] if node.output else "without a name"))
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class OnnxModel:
                 raise InputError(
                     f"this onnxruntime knows opsets up to {known[1]}; export the model with that one, or update it"
                 ) from error
-            raise InputError(f"onnxruntime refuses the model ({_line(error)}); export it again") from error
+            raise InputError(f"onnxruntime refuses the model ({first_line(error)}); export it again") from error
         return cls(session, name, shape, dtype, layout)
 
     def __call__(self, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch classes"]:
@@ -65,8 +65,4 @@ class OnnxModel:
             (scores,) = self.session.run(None, {self.name: image})
             return torch.from_numpy(np.asarray(scores)).flatten()
         except Exception as error:  # onnxruntime raises a dozen kinds of its own
-            raise InputError(f"onnxruntime cannot run the model ({_line(error)}); export it again") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise InputError(f"onnxruntime cannot run the model ({first_line(error)}); export it again") from error

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aureole.core.errors import InputError
+from aureole.core.errors import InputError, first_line
 from aureole.core.files import read_bytes
 
 
@@ -104,5 +104,4 @@ def _pickled(config: Any) -> bool:
 
 
 def _line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line.replace(" Please check the warnings above for possible errors.", "")[:160]  # `_quiet`
+    return first_line(error).replace(" Please check the warnings above for possible errors.", "")  # `_quiet`

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from aureole.core.errors import InputError, times
+from aureole.core.errors import InputError, first_line, times
 from aureole.core.graph import Graph, Input, Node, Reshape, check_finite, without_unread
 from aureole.nets.agreement import check_same
 from aureole.nets.normalise import Normalised, Scales
@@ -96,7 +96,7 @@ def _copied(module: nn.Module) -> nn.Module:
         return module.eval().to(torch.float64).requires_grad_(False)
     except Exception as error:  # a module may hold anything
         raise InputError(
-            f"the network cannot be copied ({_first_line(error)}); pass it without hooks, on the CPU"
+            f"the network cannot be copied ({first_line(error)}); pass it without hooks, on the CPU"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _with_one_result(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         result = module(torch.zeros(1, *shape, dtype=torch.float64))
     except Exception as error:  # it may raise anything
         raise InputError(
-            f"the network does not take a {times(shape)} image in float64 ({_first_line(error)}); pass an image of its "
+            f"the network does not take a {times(shape)} image in float64 ({first_line(error)}); pass an image of its "
             "shape, and fix no dtype inside"
         ) from error
     leaves = tree_leaves(result)
@@ -120,7 +120,7 @@ def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedP
         program = torch.export.export(module, (torch.zeros(1, *shape, dtype=torch.float64),))
     except Exception as error:  # torch.export raises many kinds; all mean the same to the user
         raise InputError(
-            f"torch.export cannot trace the network ({_first_line(error)}); remove data-dependent control flow"
+            f"torch.export cannot trace the network ({first_line(error)}); remove data-dependent control flow"
         ) from error
     if any(str(fx.target).split(".")[1:2] and str(fx.target).split(".")[1].endswith("_") for fx in program.graph.nodes):
         # an in-place operator may change a tensor that others see through a view: make every change explicit
@@ -217,7 +217,7 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"node {fx.name} ({name}) cannot be used so ({_first_line(error)})") from error
+        raise InputError(f"node {fx.name} ({name}) cannot be used so ({first_line(error)})") from error
     raise InputError(f"operator {name} (node {fx.name}) is not supported; the README lists the layers that are")
 
 
@@ -232,7 +232,3 @@ def _inlined(block: torch.fx.GraphModule, args: Sequence[Any], builder: Builder)
 def _arguments(fx: torch.fx.Node, known: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     found: Any = torch.fx.node.map_arg((fx.args, fx.kwargs), lambda node: known[node.name])
     return tuple(found[0]), dict(found[1])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

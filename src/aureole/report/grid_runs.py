@@ -8,16 +8,7 @@ import numpy as np
 
 from aureole.core.errors import InputError
 from aureole.core.record import Array, Record, read_record
-
-METHODS: Mapping[str, str] = {
-    "oracle-fixed": "Oracle, fixed weights",
-    "oracle": "Oracle, sensitivity weights",
-    "oracle-flipped": "Oracle, flipped weights",
-    "certificate": "Certificate",
-    "bisection": "Ring by ring",
-    "uniform": "One radius",
-}
-"""How the methods are called in pictures."""
+from aureole.report import style
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +26,7 @@ class Run:
     @property
     def method(self) -> str:
         """The method's name in pictures."""
-        name = str(self.record.config["method"])
-        return METHODS.get(name, name)
+        return style.look(str(self.record.config["method"])).label
 
     @property
     def in_prose(self) -> str:

@@ -5,6 +5,8 @@ colour-vision deficiencies can tell apart.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Context
 from typing import Any
 
@@ -19,6 +21,33 @@ ZERO = "#C9C9C9"
 INK = "#222222"
 FAINT = "#6B6B6B"
 PRICE = "#A88FB5"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is called in pictures, and its colour."""
+
+    label: str
+    colour: str
+
+
+METHODS: Mapping[str, Look] = {
+    "certificate": Look("Certificate", "#009E73"),
+    "maximal": Look("Maximal", "#56B4E9"),
+    "optimum": Look("Optimum", "#222222"),
+    "oracle": Look("Oracle, sensitivity weights", "#0072B2"),
+    "oracle-fixed": Look("Oracle, fixed weights", "#E69F00"),
+    "oracle-flipped": Look("Oracle, flipped weights", "#CC79A7"),
+    "uniform": Look("One radius", "#6B6B6B"),
+    "bisection": Look("Ring by ring", "#D55E00"),
+}
+
+
+def look(method: str) -> Look:
+    """Of a method; one that is not known here goes by its own name."""
+    return METHODS.get(method, Look(method, "#A0522D"))
+
+
 VERDICTS = {"ROBUST": "#009E73", "VULNERABLE": "#D55E00", "UNKNOWN": "#6B6B6B"}
 RADII = "viridis"
 SIGNED = "PuOr_r"

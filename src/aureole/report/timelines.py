@@ -15,15 +15,11 @@ from matplotlib.patches import Patch
 from aureole.core.errors import InputError
 from aureole.core.files import write_bytes
 from aureole.report import panels, style
-from aureole.report.grid_runs import METHODS
 from aureole.report.page import picture_bytes
 
 Timeline = Sequence[Sequence[float]]
 """(seconds, best size proved by then) of every improvement, as in a neighborhood's result."""
 
-_COLOURS = {"certificate": "#009E73", "oracle": "#0072B2", "oracle-fixed": "#E69F00", "oracle-flipped": "#CC79A7",
-            "uniform": "#6B6B6B", "bisection": "#D55E00"}  # fmt: skip
-_SPARE = "#56B4E9"
 _FIRST = 0.1  # seconds: where the axis begins
 
 
@@ -92,7 +88,7 @@ def _panel(axes: Axes, runs: Mapping[str, Runs], norm: LogNorm, longest: float, 
     for method, run in runs.items():
         times = np.geomspace(_FIRST, max(run.limit, 2 * _FIRST), 400)
         low, middle, high = np.maximum(quartiles(run.timelines, times), foot)
-        colour = _COLOURS.get(method, _SPARE)
+        colour = style.look(method).colour
         axes.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(times, middle, color=colour, linewidth=2)
         axes.plot(times[-1], middle[-1], color=colour, marker="o", markersize=4)
@@ -109,7 +105,6 @@ def _panel(axes: Axes, runs: Mapping[str, Runs], norm: LogNorm, longest: float, 
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
     shown = dict.fromkeys(methods)
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=_COLOURS.get(method, _SPARE), linewidth=2, label=METHODS.get(method, method))
-        for method in shown
+        Line2D([], [], color=style.look(method).colour, linewidth=2, label=style.look(method).label) for method in shown
     ]
     figure.legend(handles=handles, loc="lower left", ncol=len(handles), frameon=False, fontsize=9.5)

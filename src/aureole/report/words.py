@@ -24,10 +24,12 @@ def survives(config: Mapping[str, Any], negated: bool = False) -> str:
     if threshold is not None:
         above = f"a score above {threshold:g}"
         every, kept, lost = f"keep {above}", f"keeps {above}", f"does not keep {above}"
+    elif config.get("out_of_top") and k == 1:
+        every, kept, lost = "stay below the highest score", "stays below the highest score", "gets the highest score"
     elif config.get("out_of_top"):
         every, kept, lost = f"stay out of {top}", f"stays out of {top}", f"comes among {top}"
     elif k == 1:
-        every, kept, lost = f"stay among {top}", "keeps the highest score", "loses the highest score"
+        every, kept, lost = "keep the highest score", "keeps the highest score", "loses the highest score"
     else:
         every, kept, lost = f"stay among {top}", f"stays among {top}", f"drops out of {top}"
     if isinstance(config["target"], list):
@@ -122,7 +124,7 @@ def _neighborhood_facts(record: Record) -> str:
     config, result = record.config, record.result
     parts = [
         f"size {size(result, config)}",
-        f"method {config['method']}, {result['seconds']:.1f} s",
+        f"method {config['method']}, {result['seconds']:.1f} s" if "method" in config else f"{result['seconds']:.1f} s",
         _maximal(result, config["delta"]),
     ]
     if result["upper_bound"] is not None:

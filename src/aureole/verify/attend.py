@@ -1,6 +1,6 @@
 """A solver on a thread of its own, so that Ctrl-C, a good solution and the time limit end the wait at once.
 
-Solvers look up only between steps, and a step of HiGHS took up to 14 s; Python handles Ctrl-C on the main thread only.
+Solvers look up only between steps, and a step of HiGHS took up to 9.5 s; Python handles Ctrl-C on the main thread only.
 """
 
 from collections.abc import Callable

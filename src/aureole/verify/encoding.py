@@ -1,8 +1,8 @@
 """The question "is there an image on which at least k rows are not positive?" as a mixed-integer linear program.
 
-Built from the graph, node by node, for any supported network (Tjeng et al., ICLR 2019, with the savings of our
-verification notes, section 4): neurons whose sign is known disappear into sparse linear expressions, what no row feels
-is dropped, and a maximum that rows want only low (or only high) gets only that half of its encoding.
+Built from the graph, node by node, for any supported network (Tjeng et al., ICLR 2019), with savings of our own:
+neurons whose sign is known disappear into sparse linear expressions, what no row feels is dropped, and a maximum that
+rows want only low (or only high) gets only that half of its encoding.
 
 Sigmoid and Tanh have no exact encoding: they are held between a few lines. Infeasible then still is a proof, but a
 solution may be no image's (`inexact` names the operator).

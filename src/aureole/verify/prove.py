@@ -37,8 +37,8 @@ COMPLETE = Portfolio(
         Local(), Milp(),
     )
 )  # fmt: skip
-"""Cheap looks first, then the expensive ones; given time, decides every query
-whose margin is clear of zero by more than the slack."""
+"""Cheap looks first, then the expensive ones. Given time, decides every query whose margin is clear of zero by more
+than the slack; not all of networks with Sigmoid or Tanh and many inputs, where the MILP is a relaxation."""
 
 WITNESS_BY: Mapping[type[Stage], Why] = {
     Split: Why.SPLIT, Blocks: Why.BLOCKS, Local: Why.LOCAL, Milp: Why.MILP,

@@ -162,8 +162,7 @@ def _mixed(
 ) -> tuple[Float[Tensor, "batch rows"], Float[Tensor, "batch"]]:
     """Weights on the simplex for which the mixed row's bound is large (exponentiated gradient), and that bound."""
     flat = coefficients.flatten(2)
-    middle = ((region.lower + region.upper) / 2).flatten(1)
-    radius = ((region.upper - region.lower) / 2).flatten(1)
+    middle, radius = region.center.flatten(1), region.radius.flatten(1)
     logits = constant.new_zeros(constant.shape)
     at_middle = (flat @ middle.unsqueeze(-1)).squeeze(-1) + constant
     scale = (flat.abs() @ radius.unsqueeze(-1)).squeeze(-1).mean(1, keepdim=True).clamp(min=1e-12)

@@ -8,8 +8,14 @@ from aureole.bounds.ops.maxpool import to_windows
 from aureole.core import Graph, Region
 from aureole.core.graph import MaxPool
 
-STEPS, COPIES, RATE, END = 100, 8, 0.1, 0.02
+STEPS, COPIES = 100, 8
+"""Steps of Adam, from so many starts at once."""
+
+RATE, END = 0.1, 0.02
+"""Learning rate at first, in half widths of the region, and the share of it that is left at the end."""
+
 SHARPNESS = 20.0
+"""Of the smooth maximum over rows, per score unit."""
 
 
 def settle(
@@ -29,7 +35,7 @@ def settle(
     Starts from the images' mean where guesses overlap (each counts where it leaves the middle), and near it.
     """
     single = torch.float32
-    middle, half = region.center[0], (region.upper - region.lower)[0] / 2
+    middle, half = region.center[0], region.radius[0]
     moved = torch.stack([image - middle for _, image in guesses])
     start = moved.sum(0) / (moved != 0).sum(0).clamp(min=1)
     pool = _Kept.of(graph, mixed, guesses)
