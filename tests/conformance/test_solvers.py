@@ -3,13 +3,13 @@
 import sys
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
+from tiny import case
 
 from aureole.core import InputError, Region, TopK, Verdict, Why
 from aureole.core.graph import Graph, Input, Linear, Node
@@ -19,9 +19,6 @@ from aureole.verify.solver import Outcome, Program, Solver, Status, solver
 from aureole.verify.stages import Milp, Screen
 from nets_zoo import Sketch, seeded
 from provers import complaint
-
-sys.path.append(str(Path(__file__).parents[1] / "oracles"))
-from tiny import case
 
 PACKAGES = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
 

@@ -2,13 +2,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from prices import PRICES
 
 from aureole.core import Rings, TopK
 from aureole.neighborhood import Problem
 from nets_zoo import F64, Sketch, seeded
-
-PRICES = torch.tensor([2.0, 0.5, 0.25], dtype=F64)
-"""Of the network below: its rings' radii are robust for label 0 just when `radii @ PRICES < 1`."""
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prices import PRICES
 from scipy.optimize import linprog
 
 from aureole.core import AboveThreshold, Budget, Rings, TopK, Verdict
 from aureole.neighborhood import Problem, cover, named_weights
 from aureole.neighborhood.cover import Cell, Cover, Covering, Judged, Stuck, descend
 from aureole.verify import prove
-from conftest import PRICES
 from nets_zoo import F64, Sketch, image_of, seeded
 
 ONE = Covering(threads=1)

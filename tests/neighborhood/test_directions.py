@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from prices import PRICES
 
 from aureole.core import Budget
 from aureole.neighborhood.directions import Directions, mixtures
-from conftest import PRICES
 from nets_zoo import F64
 
 EXACT = Directions(kept=1e-6)

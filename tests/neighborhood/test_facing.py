@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from prices import PRICES
 
 from aureole.core import AboveThreshold
 from aureole.neighborhood.facing import facing, pushed
 from aureole.neighborhood.witnesses import settled, stopping, with_ring
-from conftest import PRICES
 from nets_zoo import F64
 
 RADII = torch.tensor([0.3, 0.2, 0.1], dtype=F64)  # margin 1 - 0.6 - 0.1 - 0.025 = 0.275

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prices import PRICES
 
 from aureole.core import Budget, TopK, Verdict
 from aureole.neighborhood.maximal import Maximal
 from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import certified_ball
-from conftest import PRICES
 from nets_zoo import F64
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from prices import PRICES
 from scipy.optimize import linprog
 
 from aureole.core import Budget, InputError
 from aureole.neighborhood import OBJECTIVES, maximize
 from aureole.neighborhood.objective import LEAST, rises_with
-from conftest import PRICES
 from nets_zoo import F64
 
 RADII = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda r: torch.tensor(r, dtype=F64))

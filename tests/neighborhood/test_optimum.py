@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from prices import PRICES
 from scipy.optimize import linprog
 
 from aureole.attacks import SmoothPgd
@@ -18,7 +19,6 @@ from aureole.neighborhood.prover import Prover
 from aureole.neighborhood.uniform import Uniform
 from aureole.neighborhood.upper import UpperBound, ways_out
 from aureole.verify import COMPLETE
-from conftest import PRICES
 from nets_zoo import F64, seeded
 
 LIGHT = Hunt(*[SmoothPgd(steps=6, restarts=1)] * 2)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from prices import PRICES
 
 from aureole.attacks import SmoothPgd
 from aureole.core import AboveThreshold, Budget
 from aureole.neighborhood.witnesses import lowered
 from aureole.verify import highs
 from aureole.verify.solver import Outcome, Status
-from conftest import PRICES
 from nets_zoo import F64, seeded
 
 HARDLY = SmoothPgd(steps=1, restarts=0, step=(1e-6, 1e-6))

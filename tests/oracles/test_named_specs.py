@@ -1,20 +1,16 @@
 """Specs by name, conjunctions and the standing of labels against brute force over activation patterns."""
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 from brute import least_margin
+from brute_force import least_margin as least_with_constants
 from tiny import case
 
 from aureole.core import AboveThreshold, Budget, Graph, OutOfTopK, Region, Spec, TopK, Verdict
 from aureole.verify import Standing, classify_labels, prove, prove_all
 from nets_zoo import points_in, seeded
 from provers import DECIDES, PORTFOLIOS, complaint
-
-sys.path.append(str(Path(__file__).parents[1] / "verify"))
-from brute_force import least_margin as least_with_constants
 
 NUMBERS = (*range(18), 41, 58)
 NEAR = 1e-5

@@ -1,10 +1,7 @@
 """The oracles' cases for the tests of this folder."""
 
-import sys
 from functools import cache
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "oracles"))
 from tiny import Case, case
 
 

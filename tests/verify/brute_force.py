@@ -1,18 +1,13 @@
 """The brute force of the oracles, for rows with constants: they become a last layer."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from brute import least_margin as least_of_plain_rows
 from torch import Tensor
 
 from aureole.core import Graph, Region
 from aureole.core.graph import Linear, Node
-
-sys.path.append(str(Path(__file__).parents[1] / "oracles"))
-
-from brute import least_margin as least_of_plain_rows
 
 
 def least_margin(graph: Graph, region: Region, rows: Tensor, constants: Tensor, order: int) -> float:

@@ -22,6 +22,7 @@ from aureole.cli.scenes import save_scene
 from aureole.core import Budget, Graph, InputError, Scene, times
 from aureole.core.record import read_record
 from aureole.data import load_source_digits, make_scenes
+from aureole.data.digit_set import CLASSES
 from aureole.data.scenes import RECIPES
 from aureole.neighborhood import DEFAULT
 from aureole.report.tables import COLUMNS, rows
@@ -65,8 +66,10 @@ def recognised_scenes(networks: Sequence[Pair], count: int | None = None) -> lis
         if graph.input_shape != made:
             taken, given = map(times, (graph.input_shape, made))
             raise InputError(f"{network.name} takes {taken} images and the scenes made here are {given}; pass --scene")
-        if graph.classes < 10:
-            raise InputError(f"{network.name} has {graph.classes} classes, scenes made here ten digits; pass --scene")
+        if graph.classes < CLASSES:
+            raise InputError(
+                f"{network.name} has {graph.classes} classes, not one per digit; pass --scene"
+            )
     wanted = _SCENES if count is None else count
     candidates = make_scenes(load_source_digits("test"), _SEARCHED, _OBJECTS, _SEED, prefix="demo")
     found = list(islice((s for s in candidates if all(_recognises(graph, s) for _, graph in networks)), wanted))

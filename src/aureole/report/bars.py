@@ -12,8 +12,6 @@ from aureole.report import style
 from aureole.report.panels import log_ticks, radius_colours, radius_norm
 from aureole.report.words import band_names
 
-_WIDE = 10.0  # from this ratio of largest to smallest positive radius on, the axis is logarithmic
-
 
 def ring_bars(
     axes: Axes,
@@ -74,7 +72,7 @@ def _scale(axes: Axes, radii: np.ndarray, limits: Mapping[int, float]) -> float:
     """Set the vertical axis; returns the log axis's floor, 0.0 for a linear axis."""
     positive = radii[radii > 0]
     top = max(float(radii.max(initial=0.0)), *limits.values(), 1e-3)
-    if positive.size == 0 or top <= _WIDE * positive.min():
+    if positive.size == 0 or top <= style.WIDE * positive.min():
         axes.set_ylim(0, top * 1.18)
         return 0.0
     floor = float(positive.min()) / 1.2

@@ -9,8 +9,6 @@ from aureole.report import style
 from aureole.report.bars import ring_axis
 from aureole.report.panels import log_ticks, radius_norm
 
-_WIDE = 10.0  # from this ratio of largest to smallest positive price on, the axis is logarithmic
-
 
 def price_bars(axes: Axes, prices: np.ndarray, bands: Sequence[Sequence[int]] | None) -> None:
     """One bar per ring: by how much the proved margin falls per unit of its radius; a price of 0 has no bar but a 0."""
@@ -19,7 +17,7 @@ def price_bars(axes: Axes, prices: np.ndarray, bands: Sequence[Sequence[int]] | 
         np.arange(len(prices)), prices, width=0.82, color=style.PRICE, edgecolor="#444444", linewidth=0.5, zorder=2
     )
     low = 0.0
-    if positive.size and positive.max() > _WIDE * positive.min():
+    if positive.size and positive.max() > style.WIDE * positive.min():
         norm = radius_norm(positive)
         assert norm is not None
         low = float(positive.min()) / 2

@@ -51,6 +51,8 @@ def look(method: str) -> Look:
 VERDICTS = {"ROBUST": "#009E73", "VULNERABLE": "#D55E00", "UNKNOWN": "#6B6B6B"}
 RADII = "viridis"
 SIGNED = "PuOr_r"
+WIDE = 10.0
+"""From this ratio of the largest to the smallest positive number on, an axis is logarithmic."""
 
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
