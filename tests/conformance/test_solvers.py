@@ -11,8 +11,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 from tiny import case
 
-from aureole.core import InputError, Region, TopK, Verdict, Why
-from aureole.core.graph import Graph, Input, Linear, Node
+from aureole.core import InputError, Region, Rows, TopK, Verdict, Why
+from aureole.core.graph import Conv, Graph, Input, Linear, MaxPool, Node
 from aureole.verify import MILP, SOLVERS, Portfolio, portfolio, prove
 from aureole.verify import stages as stages_module
 from aureole.verify.solver import Outcome, Program, Solver, Status, solver
@@ -251,3 +251,47 @@ def test_an_outcome_of_an_own_solver_needs_no_package():
         return Outcome(Status.TIME, None, np.inf)
 
     assert isinstance(mine, Solver)
+
+
+def corner(graph: Graph, low: torch.Tensor, high: torch.Tensor) -> tuple[Region, Rows]:
+    """A box, and a spec that fails at its upper corner alone, by 2e-5."""
+    region = Region(low[None], high[None])
+    weights = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    margin = float(Rows(weights, torch.zeros(1, dtype=torch.float64), 1).margin(graph(high[None])))
+    return region, Rows(weights, torch.tensor([-margin - 2e-5], dtype=torch.float64), 1)
+
+
+@pytest.mark.parametrize("width", [1e-9, 1e-11, 1e-13])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_neuron_as_narrow_as_rounding_cuts_nothing_off(name, seed, width):
+    """It is the difference of two nearly equal ones: its limits are off by much of its width."""
+    g = seeded(seed)
+    w, k, c = (0.5 + torch.rand(3, generator=g, dtype=torch.float64)).tolist()
+    s = Sketch((1, 1, 2), g).flat().linear(3).relu().linear(2).relu().linear(2)
+    first, second, last = (node.op for node in s.nodes if isinstance(node.op, Linear))
+    first.weight.copy_(torch.tensor([[w, 0], [w * (1 - width), 0], [100, 0]]))
+    first.bias.copy_(torch.tensor([1 + c, 1 + c + width * 0.1 * w, 0], dtype=torch.float64))
+    second.weight.copy_(torch.tensor([[k, -k, 0], [0, 0, 1]]))
+    last.weight.copy_(torch.tensor([[1e-3, 0], [0, 1]]))
+    for op in (second, last):
+        op.bias.zero_()
+    low = 0.05 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64)
+    graph = s.graph()
+    region, spec = corner(graph, low, 0.7 + 0.3 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64))
+    assert prove(graph, region, spec, portfolio("milp", name)).verdict is Verdict.VULNERABLE
+
+
+@pytest.mark.parametrize("weight", [1e-10, 1e-12, 1e-14])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pool_of_nearly_constant_inputs_cuts_nothing_off(name, seed, weight):
+    g = seeded(seed)
+    s = Sketch((1, 1, 2), g).conv(2, 1).put(MaxPool((1, 2), (1, 2))).flat().linear(2)
+    conv, last = (node.op for node in s.nodes if isinstance(node.op, Conv | Linear))
+    conv.weight.copy_(torch.tensor([weight, 100.0])[:, None, None, None])
+    conv.bias.copy_(torch.tensor([0.3 + 0.6 * float(torch.rand(1, generator=g)), 0.0]))
+    last.weight.copy_(torch.tensor([[1e-3, 0], [0, 1]]))
+    last.bias.zero_()
+    low = 0.2 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64)
+    graph = s.graph()
+    region, spec = corner(graph, low, 0.7 + 0.3 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64))
+    assert prove(graph, region, spec, portfolio("milp", name)).verdict is Verdict.VULNERABLE

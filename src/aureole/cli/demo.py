@@ -67,9 +67,7 @@ def recognised_scenes(networks: Sequence[Pair], count: int | None = None) -> lis
             taken, given = map(times, (graph.input_shape, made))
             raise InputError(f"{network.name} takes {taken} images and the scenes made here are {given}; pass --scene")
         if graph.classes < CLASSES:
-            raise InputError(
-                f"{network.name} has {graph.classes} classes, not one per digit; pass --scene"
-            )
+            raise InputError(f"{network.name} has {graph.classes} classes, not one per digit; pass --scene")
     wanted = _SCENES if count is None else count
     candidates = make_scenes(load_source_digits("test"), _SEARCHED, _OBJECTS, _SEED, prefix="demo")
     found = list(islice((s for s in candidates if all(_recognises(graph, s) for _, graph in networks)), wanted))

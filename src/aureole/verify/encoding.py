@@ -22,6 +22,7 @@ from aureole.bounds.ops.maxpool import to_windows
 from aureole.bounds.ops.squash import SquashRelaxation, squash_interval
 from aureole.core import Graph, Region
 from aureole.core.graph import Add, Conv, Linear, MaxPool, Node, Relu, Reshape, Sigmoid, Squash, Tanh
+from aureole.verify.rounding import errors
 from aureole.verify.signs import Pull, pulls
 from aureole.verify.solver import Program
 
@@ -119,9 +120,13 @@ class Composed:
 class _Builder:
     """Variables and rows as they come; local to one encoding.
 
-    bare: variables and maxima only, without the rows that tie them together
+    errors: by how much rounding may have moved the bounds and the expressions of each node's values. Limits and rows
+            give way by as much: a limit that cuts off a last bit of a neuron may cut off much of the pixels that it
+            reads where these have small weights in it, and large ones elsewhere
+    bare:   variables and maxima only, without the rows that tie them together
     """
 
+    errors: Sequence[np.ndarray] = ()
     bare: bool = False
 
     lower: list[float] = field(default_factory=list)
@@ -201,7 +206,7 @@ def encode(
     bounds: proved float64 bounds of every node over the region.
     The objective is how far below zero the highest of the chosen rows is; infeasible means the spec holds.
     """
-    builder = _Builder()
+    builder = _Builder([error[0].flatten().numpy() for error in errors(graph, region)])
     scores, pixels = _network(builder, graph, region, rows, bounds)
     _existence(builder, rows.numpy(), scores, order, slack, bounds[len(graph.nodes) - 1])
     depth = np.array([len(builder.lower) - 1])
@@ -348,9 +353,12 @@ def _maxima(
     winners = inputs[counts.argmax(0), np.arange(len(wanted))][alone]
     constant[wanted[alone]] = z.constant[winners]
     several = np.flatnonzero((count > 0) & ~alone)
+    lower, upper = (
+        (low, high) if builder.bare else (low[:-1] - builder.errors[layer], high[:-1] + builder.errors[layer])
+    )
     made = [
         _maximum(
-            builder, z, (i, int(wanted[n])), layer, inputs[counts[:, n], n].tolist(), low, high, float(floor[n]),
+            builder, z, (i, int(wanted[n])), layer, inputs[counts[:, n], n].tolist(), lower, upper,
             bool(zero[n]), bool(wants_high[wanted[n]]), bool(wants_low[wanted[n]]),
         )
         for n in several
@@ -364,17 +372,19 @@ def _maxima(
 
 def _maximum(
     builder: _Builder, z: _Expression, at: tuple[int, int], layer: int, candidates: list[int], low: np.ndarray,
-    high: np.ndarray, floor: float, zero: bool, wants_high: bool, wants_low: bool,
+    high: np.ndarray, zero: bool, wants_high: bool, wants_low: bool,
 ) -> int:  # fmt: skip
     """One variable y for `max(z_j, 0 if zero)`, with the half of its encoding that the rows need."""
+    floor = 0.0 if zero else float(low[candidates].max())
     (y,) = builder.variables([floor], [max(float(high[candidates].max()), floor)])
     if builder.bare:
         terms = tuple(z.terms(j) for j in candidates)
         builder.maxima.append(Maximum(y, terms, z.constant[candidates], low[candidates], high[candidates], zero, at))
         return y
+    error = builder.errors[layer]
     if wants_low:
         for j in candidates:
-            builder.at_most(z.terms(j), {y: -1.0}, -float(z.constant[j]))
+            builder.at_most(z.terms(j), {y: -1.0}, float(error[j] - z.constant[j]))
     if wants_high:
         wins = builder.variables([0.0] * len(candidates), [1.0] * len(candidates), integer=True)
         builder.choices.append(Choice(layer, np.array(candidates), zero, wins))
@@ -386,7 +396,7 @@ def _maximum(
         for win, j in zip(wins, candidates, strict=True):
             others = [float(high[i]) for i in candidates if i != j] + ([0.0] if zero else [])
             gap = max(others) - float(low[j])
-            builder.at_most(z.terms(j, -1.0), {y: 1.0, win: gap}, gap + float(z.constant[j]))
+            builder.at_most(z.terms(j, -1.0), {y: 1.0, win: gap}, gap + float(error[j] + z.constant[j]))
     return y
 
 
@@ -399,16 +409,17 @@ def _between_lines(builder: _Builder, node: Node, z: _Expression, pull: Pull, bo
     lines = [[part[0, 0].flatten().numpy() for part in relaxation.lines(given)] for given in shares]
     top, bottom = (line[0].flatten().numpy() for line in (found.upper, found.lower))
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
+    error = builder.errors[node.inputs[0]]
     constant, terms = np.zeros(len(top)), [NOTHING] * len(top)
     for i in np.flatnonzero(wants_high | wants_low):
         (y,) = builder.variables([float(bottom[i])], [float(top[i])])
         terms[i] = np.array([y]), np.ones(1)
         for low, low_offset, high, high_offset in lines:
             if wants_high[i]:
-                upper = float(high_offset[i] + high[i] * z.constant[i])
+                upper = float(high_offset[i] + high[i] * z.constant[i] + abs(high[i]) * error[i])
                 builder.at_most(z.terms(int(i), -float(high[i])), {y: 1.0}, upper)
             if wants_low[i]:
-                upper = -float(low_offset[i] + low[i] * z.constant[i])
+                upper = -float(low_offset[i] + low[i] * z.constant[i] - abs(low[i]) * error[i])
                 builder.at_most(z.terms(int(i), float(low[i])), {y: -1.0}, upper)
     return _Expression.of(terms, constant, len(builder.lower))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from aureole.core import InputError
 from aureole.verify.attend import attend
-from aureole.verify.solver import Enough, Outcome, Program, Status
+from aureole.verify.solver import Enough, Outcome, Program, Status, in_units
 
 try:
     import gurobipy
@@ -21,10 +21,9 @@ SMALLEST = 1e-13
 """Gurobi drops smaller coefficients without a word."""
 
 
+@in_units
 def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by Gurobi on one thread."""
-    if not program.finite:
-        return Outcome(Status.FAILED, None, np.inf)
     try:
         with gurobipy.Env(params={"OutputFlag": 0}) as env:
             return attend(_Search(env, program.without(2 * SMALLEST), seconds, gap), enough, seconds)

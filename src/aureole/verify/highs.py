@@ -7,7 +7,7 @@ import highspy
 import numpy as np
 
 from aureole.verify.attend import attend
-from aureole.verify.solver import Enough, Outcome, Program, Status
+from aureole.verify.solver import Enough, Outcome, Program, Status, in_units
 
 FEASIBILITY = 1e-7
 """Feasibility and integrality tolerance given to HiGHS, a tenth of the slack that proofs ask for."""
@@ -16,10 +16,9 @@ SMALLEST = 1e-12
 """The smallest coefficient that HiGHS is told to keep (it takes no smaller one)."""
 
 
+@in_units
 def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0, stop: Event | None = None) -> Outcome:
     """`Solver` by HiGHS on one thread; `stop`, set by another one, ends the search, too."""
-    if not program.finite:
-        return Outcome(Status.FAILED, None, np.inf)
     return attend(_Search(program.without(2 * SMALLEST), seconds, gap, stop), enough, seconds)
 
 

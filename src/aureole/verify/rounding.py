@@ -16,16 +16,17 @@ UNIT = 2.0**-53
 SAFETY = 8.0
 
 
-def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> float:
-    """Score units by which a bound of `rows @ scores` must clear zero before it counts.
+def errors(graph: Graph, region: Region) -> list[Float[Tensor, "batch *shape"]]:
+    """For each node, by how much float64 rounding may move a bound of each of its values.
 
     A sum of n products in float64 is off by at most about `n u` times the sum of their magnitudes (Higham 2002,
     section 3.1). Carried through the layers, `n` adds up over them and the magnitudes grow by |weights|; a bound's
     backward pass adds the same numbers in another order, with slopes of at most 1: over the transposed kernels, over
     every position for the biases, and over all pixels at the end. SAFETY covers that this happens a few times (inner
-    bounds, lines, the row itself). InputError when the magnitudes overflow.
+    bounds, lines, the row itself).
     """
     sizes: list[Tensor] = []
+    found: list[Tensor] = []
     terms = math.prod(graph.input_shape)
     for node in graph.nodes:
         args = [sizes[i] for i in node.inputs]
@@ -53,7 +54,16 @@ def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> 
             case _:
                 raise TypeError(f"no rounding known of {op}")
         sizes.append(size)
-    reach = float((sizes[-1] @ rows.abs().T).max())
+        found.append(SAFETY * terms * UNIT * size)
+    return found
+
+
+def slack(graph: Graph, region: Region, rows: Float[Tensor, "rows classes"]) -> float:
+    """Score units by which a bound of `rows @ scores` must clear zero before it counts.
+
+    InputError when the magnitudes overflow.
+    """
+    reach = float((errors(graph, region)[-1] @ rows.abs().T).max())
     if not math.isfinite(reach):
         raise InputError("the network's weights are so large that its scores overflow; rescale them")
-    return max(LEAST_SLACK, SAFETY * terms * UNIT * reach)
+    return max(LEAST_SLACK, reach)

@@ -8,7 +8,7 @@ import numpy as np
 
 from aureole.core import InputError
 from aureole.verify.attend import attend
-from aureole.verify.solver import Enough, Outcome, Program, Status
+from aureole.verify.solver import Enough, Outcome, Program, Status, in_units
 
 try:
     import pyscipopt
@@ -28,10 +28,9 @@ SMALLEST = 1e-9
 """SCIP's epsilon: it takes smaller numbers for zero. A smaller epsilon makes it believe its own rounding errors."""
 
 
+@in_units
 def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by SCIP on one thread."""
-    if not program.finite:
-        return Outcome(Status.FAILED, None, np.inf)
     return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough, seconds)
 
 

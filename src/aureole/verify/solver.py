@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import wraps
 from importlib import import_module
-from typing import Protocol, runtime_checkable
+from math import inf
+from typing import Concatenate, ParamSpec, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
@@ -72,7 +74,8 @@ class Program:
 
         The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows. What stands
         in the objective keeps its unit, and so do the rows that it stands in: these say by how much a spec fails, and
-        their slack is an absolute one. All factors are powers of two: nothing is rounded.
+        their slack is an absolute one. Factors are powers of two: this rounds nothing, but what was rounded before may
+        be large in the new units, so limits and rows must have given way by that (`encoding._Builder.errors`).
 
         Tolerances of solvers are absolute. In the network's own units a neuron whose values differ by less than one
         counts as fixed, and one layer up large weights make much of the difference: HiGHS, SCIP and Gurobi called
@@ -95,7 +98,7 @@ class Program:
 
 
 def _unit(sizes: np.ndarray) -> np.ndarray:
-    """The power of two just below each number; 1 for 0."""
+    """The largest power of two that is at most each number; 1 for 0."""
     return np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, 1.0))))
 
 
@@ -116,6 +119,25 @@ Enough = Callable[[np.ndarray], bool]
 """Whether a solution, in the order of the program's variables, ends the search."""
 
 
+P = ParamSpec("P")
+
+
+def in_units(
+    solve: Callable[Concatenate[Program, float, Enough, P], Outcome],
+) -> Callable[Concatenate[Program, float, Enough, P], Outcome]:
+    """The solver, given every program in other units (`Program.in_units`); what is not finite fails."""
+
+    @wraps(solve)
+    def scaled(program: Program, seconds: float, enough: Enough, /, *args: P.args, **more: P.kwargs) -> Outcome:
+        if not program.finite:
+            return Outcome(Status.FAILED, None, inf)
+        inner, factors = program.in_units()
+        outcome = solve(inner, seconds, lambda solution: enough(factors * solution), *args, **more)
+        return outcome if outcome.solution is None else replace(outcome, solution=factors * outcome.solution)
+
+    return scaled
+
+
 @runtime_checkable
 class Solver(Protocol):
     """A way to solve programs."""
@@ -131,19 +153,8 @@ class Solver(Protocol):
 
 
 def solver(name: str) -> Solver:
-    """A solver by its name in `SOLVERS`, which gets programs `in_units`.
-
-    InputError for another name or a package that is not installed.
-    """
+    """A solver by its name in `SOLVERS`; InputError for another name or a package that is not installed."""
     if name not in SOLVERS:
         raise InputError(f"solver {name!r} is unknown; pass one of {', '.join(SOLVERS)}")
-    solve: Solver = import_module(SOLVERS[name]).solve
-
-    def in_units(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
-        if not program.finite:
-            return solve(program, seconds, enough, gap)
-        scaled, factors = program.in_units()
-        outcome = solve(scaled, seconds, lambda solution: enough(factors * solution), gap)
-        return outcome if outcome.solution is None else replace(outcome, solution=factors * outcome.solution)
-
-    return in_units
+    found: Solver = import_module(SOLVERS[name]).solve
+    return found
