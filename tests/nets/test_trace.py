@@ -69,6 +69,14 @@ def without_gradients(n, x):
     return n.f((a + n.d(a)).flatten(1))
 
 
+def without_gradients_in_place(n, x):
+    with torch.no_grad():
+        a = n.c(x)
+        n.r(a)
+        a += 1
+    return n.f((a + n.d(a)).flatten(1))
+
+
 def doubled(n, x):
     a = n.c(x)
     return n.f((a + a).flatten(1))
@@ -90,7 +98,9 @@ GOOD = {
     "method relu": ("cf", lambda n, x: n.f(n.c(x).relu().view(-1, 8))),
     "relu in place": ("cdfr", in_place),
     "residual": ("cdf", residual),
+    "autocast": ("cf", amp),  # casts single precision; proofs are about the network in double
     "without gradients": ("cdf", without_gradients),
+    "without gradients, in place": ("cdfr", without_gradients_in_place),
     "padded pool": ("cfp", lambda n, x: n.f(n.p(n.c(x)).flatten(1))),
     "hidden linear layers": ("cfh", lambda n, x: n.h(torch.relu(n.f(n.c(x).flatten(1))))),
     "one layer used twice": ("cfh", reused),
@@ -218,11 +228,10 @@ BAD = {
     "stubborn dropout": ("cf", lambda n, x: n.f(F.dropout(n.c(x), 0.5, training=True).flatten(1)), "dropout"),
     "noise": ("cf", lambda n, x: n.f((n.c(x) + torch.rand(2, 2, 2)).flatten(1)), "random"),
     "two outputs": ("cf", lambda n, x: (n.f(n.c(x).flatten(1)), x), "returns Tensor, Tensor"),
-    "no output": ("cf", lambda n, x: None, "returns NoneType"),
+    "no output": ("cf", lambda n, x: None, "returns nothing"),
     "a number": ("cf", lambda n, x: {"score": 1.0}, "returns float"),
     "an assertion": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.dtype == torch.float32 else 1 // 0, "division"),
     "a dtype": ("cf", lambda n, x: n.f(n.c(x.float()).flatten(1)), "fix no dtype inside"),
-    "autocast": ("cf", amp, "not supported"),
     "no image": ("cf", lambda n, x: n.f.bias[None] + 1, "does not depend on the image"),
     "no vector": ("cf", lambda n, x: n.c(x), r"\(2, 2, 2\)"),
     "data-dependent": ("cf", lambda n, x: n.f(n.c(x).flatten(1)) if x.sum() > 0 else x, "control flow"),
@@ -304,6 +313,13 @@ def test_a_bare_function_of_two_layers():
     first, second = nn.Linear(4, 3), nn.Linear(3, 2)
     run = functools.partial(lambda n, x, scale: n.b(F.relu(n.a(torch.flatten(x, scale)))), scale=1)
     check(Net(run, a=first, b=second), (1, 2, 2))
+
+
+def test_a_softmax_without_gradients():
+    module = Net(torch.no_grad()(lambda n, x: n.f(n.c(x).flatten(1)).softmax(1)), **layers(["c", "f"]))
+    graph, image = trace(module, (1, 4, 4)), torch.rand(1, 4, 4, dtype=F64)
+    assert graph.softmax
+    assert torch.allclose(graph.replay(image).softmax(0), module.double()(image[None])[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "log_softmax"])

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 _TRIES = 2
@@ -97,6 +98,7 @@ def run_all(
 
 def _hire(prepare: Callable[[], Callable[[Any], Any]]) -> _Worker:
     context = get_context("spawn")  # torch's threads do not survive a fork
+    ensure_running()  # the first start would start it, and let Ctrl-C through again
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
     with _deaf():
@@ -107,10 +109,7 @@ def _hire(prepare: Callable[[], Callable[[Any], Any]]) -> _Worker:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that start here never hear Ctrl-C, the first second included: this one decides what it means.
-
-    It is told of it afterwards.
-    """
+    """Processes that start here never hear Ctrl-C, the first second included; this one hears it afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -119,7 +118,8 @@ def _deaf() -> Iterator[None]:
 
 
 def _serve(prepare: Callable[[], Callable[[Any], Any]], pipe: Connection) -> None:
-    with suppress(EOFError, BrokenPipeError):  # the parent is gone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever unblocks it
+    with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             solve: Callable[[Any], Any] = prepare()
         except Exception as error:

@@ -40,6 +40,8 @@ class _Undo(Exception):  # noqa: N818
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
     """`folder`, made where it is absent. When the block fails, every folder made and still empty goes again."""
+    if "\0" in str(folder):
+        raise InputError(f"cannot write into {folder}: no path holds a null byte; choose another place")
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,8 +50,8 @@ def _folder(folder: Path) -> Iterator[None]:
         for place in made:  # the deepest first
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
-        if isinstance(error, OSError | ValueError) and not isinstance(error, InputError):  # ValueError: a NUL in a path
-            reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
             raise InputError(f"cannot write into {folder}: {reason}; choose another place") from error
         raise
 

@@ -5,7 +5,7 @@ from aureole.neighborhood.maximize import DEFAULT, METHODS, maximize
 from aureole.neighborhood.method import Method
 from aureole.neighborhood.objective import OBJECTIVES
 from aureole.neighborhood.problem import Problem, named_weights
-from aureole.neighborhood.record import record
+from aureole.neighborhood.recording import record
 from aureole.neighborhood.result import Neighborhood
 
 __all__ = [

@@ -87,11 +87,13 @@ def load_onnx(path: Path, *, mean: Scales | None = None, std: Scales | None = No
         model = onnx.load_model_from_string(data)
         outside = [tensor for tensor in _stored(model) if uses_external_data(tensor)]
         load_external_data_for_model(model, str(path.parent))
-        sha256 = hashlib.sha256(b"".join([data, *(tensor.raw_data for tensor in outside)])).hexdigest()
+        sha256 = hashlib.sha256(data)
+        for tensor in outside:
+            sha256.update(tensor.raw_data)
     except Exception as error:  # protobuf, onnx's checker and the file system each raise their own kinds
         raise InputError(f"{path} is not a readable ONNX model ({first_line(error)}); export it again") from error
     try:
-        return _import(model, sha256, mean, std)
+        return _import(model, sha256.hexdigest(), mean, std)
     except InputError as error:  # names out of a damaged file may hold anything
         told = "".join(c if c.isprintable() else " " for c in str(error))
         raise InputError(f"{path}: {' '.join(told.split())}") from error

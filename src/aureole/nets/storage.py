@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,9 @@ class Network:
     arch: str
     sha256: str
 
-    @property
+    @cached_property
     def graph(self) -> Graph:
-        """The network as the provers take it, traced anew at each call; InputError as `trace`."""
+        """The network as the provers take it; InputError as `trace`."""
         return trace(self.module, self.input_shape)
 
 

@@ -27,10 +27,6 @@ SOFTMAX = tuple(f"aten.{name}" for name in (
 ))  # fmt: skip
 
 
-BLOCKS: Mapping[str, int] = {"wrap_with_set_grad_enabled": 1}
-"""Operators that run a part of the program as it is, and the place of that part among their arguments."""
-
-
 def trace(
     module: nn.Module | Graph, shape: Sequence[int], *, mean: Scales | None = None, std: Scales | None = None
 ) -> Graph:
@@ -72,7 +68,7 @@ class _Only(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch *shape"]) -> Tensor:
         """The result itself."""
-        (result,) = tree_leaves(self.module(images))
+        (result,) = (leaf for leaf in tree_leaves(self.module(images)) if leaf is not None)
         assert isinstance(result, Tensor)
         return result
 
@@ -108,7 +104,7 @@ def _with_one_result(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
             f"the network does not take a {times(shape)} image in float64 ({first_line(error)}); pass an image of its "
             "shape, and fix no dtype inside"
         ) from error
-    leaves = tree_leaves(result)
+    leaves = [leaf for leaf in tree_leaves(result) if leaf is not None]
     if len(leaves) != 1 or not isinstance(leaves[0], Tensor):
         kinds = ", ".join(type(leaf).__name__ for leaf in leaves)
         raise InputError(f"the network returns {kinds or 'nothing'}; it must return one vector of scores")
@@ -122,8 +118,11 @@ def _export(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedP
         raise InputError(
             f"torch.export cannot trace the network ({first_line(error)}); remove data-dependent control flow"
         ) from error
-    if any(str(fx.target).split(".")[1:2] and str(fx.target).split(".")[1].endswith("_") for fx in program.graph.nodes):
-        # an in-place operator may change a tensor that others see through a view: make every change explicit
+    # an in-place operator may change a tensor that others see through a view: make every change explicit; a part of the
+    # program with a graph of its own (under `torch.no_grad`) becomes part of it
+    names = [str(fx.target).split(".") for fx in program.graph.nodes]
+    parts = any(fx.op == "get_attr" for fx in program.graph.nodes)
+    if parts or any(len(name) > 1 and name[1].endswith("_") for name in names):
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
             program = program.run_decompositions({})
     return program
@@ -153,7 +152,9 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tup
     if len(users) != 1:
         raise InputError(f"the network takes {len(users)} inputs; it must take one image")
     known[str(users[0])] = builder.whole(0, (1, *shape))
-    _run(program.graph, program.graph_module, known, builder)
+    for fx in program.graph.nodes:
+        if fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
+            known[fx.name] = _step(fx, known, builder)
     results = program.graph.output_node().args[0]
     if len(results) != 1:
         raise InputError(f"the network returns {len(results)} tensors; it must return one vector of scores")
@@ -171,15 +172,6 @@ def _nodes(program: torch.export.ExportedProgram, shape: tuple[int, ...]) -> tup
     return without_unread(nodes)
 
 
-def _run(graph: torch.fx.Graph, module: nn.Module, known: dict[str, Any], builder: Builder) -> None:
-    """Add what every node of a program gives to what is known."""
-    for fx in graph.nodes:
-        if fx.op == "get_attr":
-            known[fx.name] = getattr(module, str(fx.target))
-        elif fx.op == "call_function" and fx.users:  # every change in place was made explicit in `_export`
-            known[fx.name] = _step(fx, known, builder)
-
-
 def _stored(program: torch.export.ExportedProgram) -> dict[str, Any]:
     """Parameters, buffers and constants, by their names in the program."""
     signature = program.graph_signature
@@ -192,8 +184,6 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     """What one call of the program gives: computed now where no image is needed, else added to the graph."""
     name = str(fx.target)
     args, kwargs = _arguments(fx, known)
-    if name in BLOCKS:
-        return _inlined(args[BLOCKS[name]], args[BLOCKS[name] + 1 :], builder)
     call = Traced(fx, args, kwargs, builder)
     try:
         if not call.computed:
@@ -219,14 +209,6 @@ def _step(fx: torch.fx.Node, known: Mapping[str, Any], builder: Builder) -> Any:
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"node {fx.name} ({name}) cannot be used so ({first_line(error)})") from error
     raise InputError(f"operator {name} (node {fx.name}) is not supported; the README lists the layers that are")
-
-
-def _inlined(block: torch.fx.GraphModule, args: Sequence[Any], builder: Builder) -> Any:
-    """What a part of the program gives that stands for itself."""
-    inputs = [node for node in block.graph.nodes if node.op == "placeholder"]
-    known = {node.name: value for node, value in zip(inputs, args, strict=True)}
-    _run(block.graph, block, known, builder)
-    return torch.fx.node.map_arg(block.graph.output_node().args[0], lambda node: known[node.name])
 
 
 def _arguments(fx: torch.fx.Node, known: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -83,7 +83,7 @@ def _reading(run: Run) -> str:
         "Every coloured square is a proof: all its pixels may change at once, each by up to its colour's radius\n"
         "(1 = black to white), and the label still survives. Grey pixels may not change at all in that proof.\n"
         "Brighter is more robust; the colours mean the same in all squares. "
-        f"Size: {what} ({config['weights']} weights).\n"
+        f"Size: {what} ({words.weights(config)} weights).\n"
         f"Oracle: the expanding search of Mour's proposal (2023), with its two ways to shrink a neighborhood that\n"
         f"failed; certificate: this package's own method. At most {config['timeout']:g} s each."
     )

@@ -49,6 +49,8 @@ def read_run(folder: Path) -> Run:
     record, arrays = read_record(folder)
     if record.kind != "neighborhood":
         raise InputError(f"{folder} holds a record of {record.kind}; pass records of neighborhoods")
+    if missing := {"method", "timeout"} - set(record.config):
+        raise InputError(f"{folder} does not say its {' and '.join(sorted(missing))}; name them in the record's config")
     return Run(record, {name: value.cpu().numpy() for name, value in arrays.items()})
 
 

@@ -75,9 +75,9 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def picture_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as `png` or `svg`, the same bytes for the same figure."""
-    for text in figure.findobj(Text):
-        if not text.get_text().startswith("$\\mathdefault"):  # else the number at a tick
-            text.set_parse_math(False)  # a dollar in a name is one
+    numbers = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.findobj(Text)}
+    for text in set(figure.findobj(Text)) - numbers:  # numbers at ticks are formulas
+        text.set_parse_math(False)  # a dollar in a name is one
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     buffer = BytesIO()
     # the salt names the SVG's clip paths; without one they are random and no two files are equal

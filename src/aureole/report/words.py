@@ -85,15 +85,20 @@ def size(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     count = len(result["radii"])
     what = f"{count} radii" if count > 1 else "1 radius"
     if result.get("bands"):
-        what += f", one per band ({config['weights']} weights)"
+        what += f", one per band ({weights(config)} weights)"
     else:
-        what += f" ({config['weights']} weights)"
+        what += f" ({weights(config)} weights)"
     meaning = {
         "sum": f"weighted sum of {what}",
         "log": f"weighted geometric mean of {what}",
         "min": f"least radius per weight of {what}",
     }[config["objective"]]
     return f"{number(result['size'], 4, DOWN)} = {meaning}"
+
+
+def weights(config: Mapping[str, Any]) -> str:
+    """The name of the weights, or what stands for a list of them."""
+    return str(config["weights"]) if isinstance(config["weights"], str) else "own"
 
 
 def spans(rings: Sequence[int]) -> str:

@@ -14,6 +14,9 @@ from aureole.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoi
 from aureole.train.defences import Defence, NoDefence
 from aureole.train.loss import multi_label_loss
 
+_DROPOUT = 500_000
+"""Epochs away from the defence's generators: both would draw the same numbers otherwise."""
+
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
 
@@ -109,16 +112,16 @@ def fit(
     finished: tuple[Epoch, ...] = ()
     if resume and checkpoint is not None and checkpoint.exists():
         state = read_checkpoint(checkpoint, repr(config))
-        try:
-            module.load_state_dict(state.module)
+        try:  # what is refused leaves the module as it was
             optimizer.load_state_dict(state.optimizer)
+            module.load_state_dict(state.module)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{checkpoint} is of another network; pass that one or delete it") from error
         finished = tuple(Epoch(*values) for values in state.epochs)
     for epoch in range(len(finished), config.epochs):
         start = time.monotonic()
         with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
-            torch.manual_seed(config.seed * 1_000_003 + len(finished))
+            torch.manual_seed(config.seed * 1_000_003 + _DROPOUT + epoch)
             loss = _train_epoch(module, optimizer, batches, config, finished, on_progress)
         module.eval()
         finished = (*finished, Epoch(loss, float(evaluate(module)), time.monotonic() - start))

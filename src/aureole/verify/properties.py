@@ -1,15 +1,15 @@
 """Deciding a VNN-LIB property: several boxes, several ways to be unsafe."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
+from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.vnnlib import Case, Property
 
@@ -46,6 +46,8 @@ class Decided:
 CLEARLY = 1e-6
 """Score units: by so much strict comparisons hold where a tie was found first."""
 
+TIE = "what was found satisfies the assertions only as a tie, or up to rounding"
+
 
 def specs(case: Case) -> Iterator[Spec]:
     """Specs that hold exactly when no conjunction of the case does: lone rows together, every other on its own."""
@@ -53,6 +55,19 @@ def specs(case: Case) -> Iterator[Spec]:
     if lone:
         yield Rows(torch.cat([u.rows for u in lone]), torch.cat([u.constants for u in lone]), 1)
     yield from (Rows(u.rows, u.constants, len(u.rows)) for u in case.unsafe if len(u.rows) > 1)
+
+
+Query = tuple[Region, Spec]
+
+
+def _queries(case: Case, image: Callable[[Tensor], Tensor]) -> Iterator[list[Query]]:
+    """What to prove of a case, one after the other; each with what to look for where only a tie is found."""
+    asked = [case]
+    if case.strict and (within := case.within(CLEARLY)) is not None:
+        asked.append(within)
+    regions = [Region(image(part.lower)[None], image(part.upper)[None]) for part in asked]
+    for same in zip(*map(specs, asked), strict=True):
+        yield list(zip(regions, same, strict=True))
 
 
 def decide(
@@ -78,33 +93,32 @@ def decide(
             f"the property has {question.inputs} inputs and {question.outputs} outputs but the network has {size} and "
             f"{graph.classes}; pass the property of this network"
         )
-    queries = [
-        (Region(image(low)[None], image(high)[None]), spec, beyond)
-        for case in question.cases
-        for low, high in [case.ends]
-        for spec, beyond in zip(specs(case), specs(case.nudged(CLEARLY)), strict=True)
-    ]
+    queries = [query for case in question.cases for query in _queries(case, image)]
+
+    def answered(query: Sequence[Query], portfolio: Portfolio, part: Budget) -> Answer:
+        """A witness that satisfies strict comparisons as ties alone is none: then what holds clearly is asked for."""
+        for n, (region, spec) in enumerate(query):
+            answer = prove(graph, region, spec, portfolio, budget=part, seed=seed, device=device)
+            if answer.witness is None and n == 0:
+                return answer
+            if answer.witness is None:
+                break
+            if question.violated(flat(answer.witness), graph.replay(answer.witness)):
+                return answer
+        why = answer.why if answer.why is Why.INTERRUPTED else Why.INCOMPLETE
+        return replace(answer, verdict=Verdict.UNKNOWN, why=why, witness=None, detail=TIE)
+
     why: Counter[str] = Counter()
     left, detail = list(range(len(queries))), ""
     for portfolio in (INCOMPLETE, method) if len(queries) > 1 else (method,):
         still = []
         for place, i in enumerate(left):
             share = budget.remaining / (len(left) - place)
-            region, *asked = queries[i]
-            for (
-                spec
-            ) in asked:  # a tie is no counterexample to a strict comparison; then what fails clearly is asked for
-                answer = prove(graph, region, spec, portfolio, budget=budget.at_most(share), seed=seed, device=device)
-                if answer.witness is None:
-                    break
+            answer = answered(queries[i], portfolio, budget.at_most(share))
+            if answer.witness is not None:
+                why[str(answer.why)] += 1
                 scores = graph.replay(answer.witness)
-                if question.violated(flat(answer.witness), scores):
-                    why[str(answer.why)] += 1
-                    return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why), answer.detail)
-            if spec is not asked[0] and answer.why is not Why.INTERRUPTED:
-                still.append(i)
-                detail = "a strict comparison was satisfied as a tie alone"
-                continue
+                return Decided(Decision.SAT, answer.witness, scores, budget.spent, dict(why), answer.detail)
             if answer.verdict is Verdict.ROBUST:
                 why[str(answer.why)] += 1
             else:

@@ -209,7 +209,7 @@ class Work:
     def answers(self) -> tuple[Answer, ...]:
         """One per question."""
         return tuple(
-            conclude(query, known, why, dict(calls), self.spent)
+            conclude(query, known, why, dict(calls), dict(self.spent))
             for query, known, why, calls in zip(self.questions.each, self.each, self.why, self.calls, strict=True)
         )
 

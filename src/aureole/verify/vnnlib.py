@@ -50,20 +50,28 @@ class Case:
     unsafe: tuple[Unsafe, ...]
 
     @property
-    def ends(self) -> tuple[Float[Tensor, "inputs"], Float[Tensor, "inputs"]]:
-        """The smallest and the largest inputs in the box, a last bit inside of strict limits."""
-        lower = torch.where(self.above, torch.nextafter(self.lower, self.upper), self.lower)
-        return lower, torch.where(self.below, torch.nextafter(self.upper, self.lower), self.upper)
+    def strict(self) -> bool:
+        """Whether some comparison is strict."""
+        return any(bool(part.any()) for part in (self.above, self.below, *(unsafe.strict for unsafe in self.unsafe)))
 
-    def nudged(self, margin: float) -> "Case":
-        """The same, but unsafe only where strict comparisons hold by this margin."""
-        more = (replace(each, constants=each.constants + margin * each.strict) for each in self.unsafe)
-        return replace(self, unsafe=tuple(more))
+    def within(self, margin: float) -> "Case | None":
+        """What is left where strict limits of inputs hold by a last bit and those of outputs by a margin.
+
+        No comparison of it is strict. None where no input is left.
+        """
+        lower = torch.where(self.above, torch.nextafter(self.lower, self.upper), self.lower)
+        upper = torch.where(self.below, torch.nextafter(self.upper, self.lower), self.upper)
+        if not bool((lower <= upper).all()):
+            return None
+        unsafe = (Unsafe(u.rows, u.constants + margin * u.strict, torch.zeros_like(u.strict)) for u in self.unsafe)
+        loose = torch.zeros_like(self.above)
+        return Case(lower, upper, loose, loose, tuple(unsafe))
 
     def violated(self, x: Float[Tensor, "inputs"], y: Float[Tensor, "outputs"]) -> bool:
         """Whether x lies in the box and its output y is unsafe."""
-        lower, upper = self.ends
-        return bool(((lower <= x) & (x <= upper)).all()) and any(unsafe.holds(y) for unsafe in self.unsafe)
+        inside = (self.lower <= x) & (x <= self.upper)
+        on_edge = (self.above & (x == self.lower)) | (self.below & (x == self.upper))
+        return bool((inside & ~on_edge).all()) and any(unsafe.holds(y) for unsafe in self.unsafe)
 
 
 @dataclass(frozen=True, eq=False)

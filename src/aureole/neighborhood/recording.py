@@ -76,5 +76,6 @@ def asked(problem: Problem) -> dict[str, Any]:
     if any(other != kind for other in others):
         raise InputError("the specs differ in more than their labels; pass config with what was asked")
     which = labels[0] if len(labels) == 1 else labels
-    more = {"object": None, "objective": problem.objective, "delta": problem.delta, "weights": "given"}
-    return {"target": which, **kind, **more}
+    limits = {"floor": problem.floors.tolist(), "cap": problem.caps.tolist(), "bands": problem.rings.bands}
+    how = {"objective": problem.objective, "weights": problem.weights.tolist(), "delta": problem.delta, **limits}
+    return {"target": which, **kind, "object": None, **how}

@@ -8,8 +8,9 @@ import torch
 from aureole.core import AboveThreshold, InputError, OutOfTopK, Rows, TopK
 from aureole.core.record import read_record, write_record
 from aureole.neighborhood import maximize, record
-from aureole.neighborhood.record import asked
+from aureole.neighborhood.recording import asked
 from aureole.report import draw
+from aureole.report.grid_runs import read_run
 from nets_zoo import F64
 
 MASK = torch.tensor([[1, 0, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
@@ -23,6 +24,14 @@ def test_a_record_is_drawn(linear_problem, tmp_path: Path):
     assert read.result["radii"] == found.radii.tolist() == arrays["radii"].tolist()
     assert (read.network["name"], read.image["name"], read.config["k"]) == ("linear", "three by three", 1)
     assert [path.stat().st_size > 1000 for path in draw(tmp_path)] == [True, True]
+    with pytest.raises(InputError, match="does not say its method and timeout"):
+        read_run(tmp_path)
+
+
+def test_other_weights_are_another_question(linear_problem):
+    first, second = (asked(linear_problem(weights=w)) for w in ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0)))
+    assert first["weights"] != second["weights"]
+    assert (asked(linear_problem(cap=0.5))["cap"], first["cap"]) == ([0.5] * 3, [1.0] * 3)
 
 
 @pytest.mark.parametrize(
