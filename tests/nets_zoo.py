@@ -1,5 +1,7 @@
 """Small networks for the tests of the mathematical rooms, made by hand as graphs (tracing a module is slower)."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -231,3 +233,14 @@ def points_in(region: Region, count: int, generator: torch.Generator) -> Tensor:
 
 
 CASES = [(name, radius) for name in ZOO for radius in (0.02, 0.3)]
+
+
+def rescaled(graph: Graph, generator: torch.Generator) -> Graph:
+    """The same scores: each neuron between two linear layers times a factor of 1e-9 to 1e9, and divided again."""
+    linears = [node.op for node in graph.nodes if isinstance(node.op, Linear)]
+    for below, above in pairwise(linears):
+        factors = 10 ** (18 * torch.rand(len(below.bias), generator=generator, dtype=F64) - 9)
+        below.weight.mul_(factors[:, None])
+        below.bias.mul_(factors)
+        above.weight.div_(factors)
+    return graph

@@ -2,7 +2,6 @@
 
 import sys
 from importlib.util import find_spec
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from aureole.verify import MILP, SOLVERS, Portfolio, portfolio, prove
 from aureole.verify import stages as stages_module
 from aureole.verify.solver import Outcome, Program, Solver, Status, solver
 from aureole.verify.stages import Milp, Screen
-from nets_zoo import Sketch, seeded
+from nets_zoo import Sketch, rescaled, seeded
 from provers import complaint
 
 PACKAGES = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
@@ -50,17 +49,6 @@ def program(goal, matrix, upper, lows, highs, integer) -> Program:
 
 def never(solution: np.ndarray) -> bool:
     return False
-
-
-def rescaled(graph: Graph, generator: torch.Generator) -> Graph:
-    """The same scores: each neuron between two linear layers times a factor of 1e-9 to 1e9, and divided again."""
-    linears = [node.op for node in graph.nodes if isinstance(node.op, Linear)]
-    for below, above in pairwise(linears):
-        factors = 10 ** (18 * torch.rand(len(below.bias), generator=generator, dtype=torch.float64) - 9)
-        below.weight.mul_(factors[:, None])
-        below.bias.mul_(factors)
-        above.weight.div_(factors)
-    return graph
 
 
 @pytest.mark.parametrize("seed", range(80))

@@ -1,5 +1,6 @@
 """Ways in which a prover can believe too much, each found by a reviewer in an earlier version."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,8 @@ from aureole.verify import Portfolio, prove
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.stages import Milp, Ranges, Screen, Stage
+from nets_zoo import F64, Sketch, rescaled, seeded
+from provers import PORTFOLIOS
 
 
 def linear(weight: Tensor, bias: Tensor) -> Graph:
@@ -119,3 +122,21 @@ def test_a_margin_within_rounding_is_said_to_be_so() -> None:
     graph = linear(torch.zeros(2, 2, dtype=torch.float64), torch.tensor([5e-7, 0.0], dtype=torch.float64))
     answer = prove(graph, Region.ball(torch.tensor([0.5, 0.5], dtype=torch.float64), 0.1), TopK(0, 1))
     assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, Why.INCOMPLETE) and "to spare" in answer.detail
+
+
+@pytest.mark.parametrize("portfolio", PORTFOLIOS)
+def test_the_scale_of_neurons_changes_no_verdict(portfolio):
+    """Factors of 1e-9 to 1e9, up and down again; what is decided one way is never decided the other."""
+    decided = Counter[Verdict]()
+    for seed in range(12):
+
+        def net(seed: int = seed) -> Graph:
+            return Sketch((1, 1, 4), seeded(seed)).flat().linear(5).relu().linear(4).relu().linear(3).graph()
+
+        generator, graph = seeded(seed), net()
+        region = Region.ball(torch.rand(1, 1, 4, generator=generator, dtype=F64), 0.4)
+        spec = TopK(int(graph(region.center).argmax()), 1)
+        answer = prove(rescaled(net(), generator), region, spec, PORTFOLIOS[portfolio])
+        assert {answer.verdict, prove(graph, region, spec).verdict} != {Verdict.ROBUST, Verdict.VULNERABLE}
+        decided[answer.verdict] += 1
+    assert decided[Verdict.ROBUST] >= 3
