@@ -18,7 +18,11 @@ from aureole.verify.cases import AGAIN, FINISHED, Cases, Findings, Maxima, climb
 from aureole.verify.maxima import whole
 
 ERROR = 1e-9
-"""Score units by which a tree's floor is not believed (some thousand terms are added up in float64)."""
+"""Score units by which a tree's floor is not believed (some thousand terms are added up in float64).
+
+Absolute, whatever the scale of a row: that of an inner neuron in other units, and of scores in the thousands, is for
+`rounding.slack`, which grows with the magnitudes.
+"""
 
 
 @dataclass(frozen=True)
