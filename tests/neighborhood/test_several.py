@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aureole.core import Budget, InputError, Rings, TopK, Verdict
-from aureole.neighborhood import maximize, named_weights
-from nets_zoo import F64, points_in, seeded
+from aureole.neighborhood import METHODS, Problem, maximize, named_weights
+from nets_zoo import F64, Sketch, points_in, seeded
 
 
 @pytest.mark.parametrize("method", ["uniform", "bisection", "certificate"])
@@ -51,6 +51,30 @@ def test_all_targets_survive(linear_problem, method):
         assert min(values) <= 0
     assert found.margin_bound is not None and found.weakest_margin is not None
     assert found.margin_bound <= found.weakest_margin
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_targets_survive_in_a_network_with_relus(method):
+    """Whose relaxations have parameters, one set per row of every target."""
+    graph = Sketch((1, 3, 3), seeded(3)).flat().linear(6).relu().linear(3).graph()
+    image = torch.rand(1, 3, 3, generator=seeded(0), dtype=F64)
+    first, second, _ = graph(image[None])[0].argsort(descending=True).tolist()
+    mask = torch.zeros(3, 3, dtype=torch.bool)
+    mask[0, 0] = True
+    rings = Rings.around(mask)
+    problem = Problem(graph, image, rings, TopK(first, 1), torch.ones(3), also=(TopK(second, 2),))
+    found = maximize(problem, method, budget=Budget.seconds(2.0))
+    assert found.verdict is Verdict.ROBUST and found.size > 0
+    scores = graph(points_in(problem.region(found.radii), 500, seeded(0)))
+    assert float(problem.margin(scores).min()) > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("cap", [0.0, 1e-7])
+def test_caps_that_allow_next_to_nothing(linear_problem, method, cap):
+    found = maximize(linear_problem(cap=cap), method, budget=Budget.seconds(5.0))
+    assert found.verdict is Verdict.ROBUST
+    assert float(found.radii.max()) <= cap
 
 
 def test_every_target_must_be_predicted(linear_problem):

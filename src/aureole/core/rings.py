@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,5 +82,9 @@ class Rings:
 
 def check_edges(edges: Sequence[int]) -> None:
     """InputError unless the first rings of bands start at 0 and rise."""
-    if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
+    try:
+        whole = [index(edge) for edge in edges]
+    except TypeError as error:
+        raise InputError(f"bands {list(edges)} are not whole numbers; pass e.g. 0,1,4,16") from error
+    if not whole or whole[0] != 0 or any(b <= a for a, b in pairwise(whole)):
         raise InputError(f"bands {','.join(map(str, edges))} do not start at 0 and rise; pass e.g. 0,1,4,16")

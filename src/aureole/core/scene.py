@@ -53,6 +53,8 @@ def check_image(image: Float[Tensor, "*any"]) -> None:
         raise InputError(f"image has shape {tuple(image.shape)}; pass channels x height x width")
     if image.dtype != torch.float64:
         raise InputError(f"image holds {image.dtype} numbers; pass float64 (image.double()), pixels in [0,1]")
+    if image.requires_grad:
+        raise InputError("image requires a gradient; pass image.detach()")
     if not bool(image.isfinite().all()):
         raise InputError("image holds NaN or infinite values; pass finite pixels in [0,1]")
     low, high = float(image.min()), float(image.max())

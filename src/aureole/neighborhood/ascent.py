@@ -102,8 +102,10 @@ def climb_all(
     """`climb` for many scenes in one batch: a GPU, which one scene leaves idle, takes hardly longer for all.
 
     The problems share one graph and have equally many rows; ValueError otherwise. Each climbs as it would alone, up to
-    rounding. `offer` is told which one it is about.
+    rounding, which a long climb may amplify. `offer` is told which one it is about.
     """
+    if not problems:
+        return []
     graphs, counts = {id(p.graph) for p in problems}, {len(p.every_row[0]) for p in problems}
     if len(graphs) > 1 or len(counts) > 1:
         raise ValueError(
@@ -135,7 +137,7 @@ def climb_all(
         relaxations, region = _relaxed(scenes, graph, images, radii, lifts)
         if not free and relaxations:
             free = {i: relaxation.parameters(rows.shape[1]) for i, relaxation in relaxations.items()}
-            _begin(free, told)
+            _begin(free, [_of_same_rows(p, hint) for p, hint in zip(problems, told, strict=True)])
             _follow(adam, free)
         values = lower_bounds(graph, region, rows, relaxations, free or None) + offsets
         margins = _margins(problems, values)
@@ -195,10 +197,22 @@ def _keep(kept: dict[int, dict[str, Tensor]], free: Parameters, n: int) -> None:
             kept.setdefault(i, {}).setdefault(name, value.detach().clone())[n] = value.detach()[n]
 
 
-def _begin(free: Parameters, hints: Sequence[Hints | None]) -> None:
+def _of_same_rows(problem: Problem, hints: Hints | None) -> Parameters:
+    """The hints' parameters where they belong to the problem's rows, else none."""
+    if hints is None or hints.rows is None or not torch.equal(hints.rows, _exact_rows(problem)):
+        return {}
+    return hints.parameters
+
+
+def _exact_rows(problem: Problem) -> Float[Tensor, "rows classes"]:
+    graph, spec = with_constants(problem.graph, Rows(*problem.every_row, 1))
+    return spec.rows(graph.classes)
+
+
+def _begin(free: Parameters, parameters: Sequence[Parameters]) -> None:
     """Start from the parameters of earlier climbs or answers."""
-    for n, told in enumerate(hints):
-        for i, named in ({} if told is None else told.parameters).items():
+    for n, own in enumerate(parameters):
+        for i, named in own.items():
             if i in free:
                 for name, value in named.items():
                     free[i][name][n] = value.to(free[i][name])[0]
@@ -206,9 +220,8 @@ def _begin(free: Parameters, hints: Sequence[Hints | None]) -> None:
 
 def _hints(problem: Problem, parameters: Parameters, n: int, met: bool = True) -> Hints:
     """For proofs on the CPU: the parameters of one of the problems, if it has met better radii than its start."""
-    graph, spec = with_constants(problem.graph, Rows(*problem.every_row, 1))
     own = {i: {name: value[n : n + 1] for name, value in named.items()} for i, named in parameters.items()}
-    exact = spec.rows(graph.classes)
+    exact = _exact_rows(problem)
     return Hints(problem.graph, rows=exact, parameters=cast(own, exact) if met else {})
 
 

@@ -57,8 +57,11 @@ class Problem:
             raise InputError(
                 f"{self.weights.numel()} weights for {len(self.rings)} {word}s; give one weight per {word}"
             )
+        object.__setattr__(self, "weights", self.weights.detach().to(torch.float64))
         if not bool((self.weights >= 0).all() and self.weights.isfinite().all() and self.weights.any()):
             raise InputError("weights must be finite, >= 0 and not all zero")
+        if not 1e-12 <= float(self.weights.max()) <= 1e12:
+            raise InputError(f"the largest weight is {float(self.weights.max()):g}; scale them to about 1")
         if not 0 < self.delta < 1:
             raise InputError(f"delta is {self.delta:g}; pass a step in pixel units between 0 and 1")
         if self.objective not in OBJECTIVES:
@@ -111,7 +114,7 @@ class Problem:
         return self._per_ring("floor", self.floor)
 
     def _per_ring(self, name: str, given: float | Tensor) -> Tensor:
-        values = torch.as_tensor(given, dtype=torch.float64, device=self.weights.device)
+        values = torch.as_tensor(given, dtype=torch.float64, device=self.weights.device).detach()
         if values.ndim and values.shape != self.weights.shape:
             word, count = self._word, len(self.rings)
             raise InputError(f"{values.numel()} {name}s for {count} {word}s; give one number, or one per {word}")

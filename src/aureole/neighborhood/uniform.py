@@ -55,6 +55,8 @@ def certified_ball(prover: Prover) -> Float[Tensor, "rings"]:
     problem = prover.problem
     ones = torch.ones(len(problem.rings), dtype=torch.float64)
     proved, refused = 0.0, float(problem.caps.max())
+    if refused <= 1e-6 and prover.check(problem.within(refused * ones), ROUGH).verdict is Verdict.ROBUST:
+        return problem.within(refused * ones)
     while refused - proved > 0.05 * refused and refused > 1e-6 and not prover.budget.expired:
         radius = refused / 8 if proved == 0 else (proved + refused) / 2
         if prover.check(problem.within(radius * ones), ROUGH).verdict is Verdict.ROBUST:

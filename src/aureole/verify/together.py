@@ -17,7 +17,7 @@ from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
-from aureole.verify.query import Known, Mix, Query
+from aureole.verify.query import Hints, Known, Mix, Query
 from aureole.verify.stages import Climb, Ranges, Screen, Stage
 
 
@@ -275,6 +275,7 @@ def prove_all(
     hardest = max((a for _, a in undecided) if undecided else answers, key=lambda a: EFFORT.index(a.why))
     return replace(
         weakest,
+        hints=_joined([a.hints for a in answers]),
         verdict=Verdict.UNKNOWN if undecided else Verdict.ROBUST,
         why=hardest.why,
         margin_bound=min(bounds) if len(bounds) == len(answers) else None,
@@ -282,6 +283,22 @@ def prove_all(
         calls=calls,
         detail="; ".join(f"open: {s.claim} ({a.detail})" for s, a in undecided),
     )
+
+
+def _joined(hints: Sequence[Hints]) -> Hints:
+    """Hints about the rows of all specs, one spec after the other; their bounds hold for every one."""
+    first = hints[0]
+    rows = [hint.rows for hint in hints if hint.rows is not None]
+    same = all(
+        hint.parameters.keys() == first.parameters.keys()
+        and all(hint.parameters[i].keys() == named.keys() for i, named in first.parameters.items())
+        for hint in hints
+    )
+    parameters = {
+        i: {name: torch.cat([hint.parameters[i][name] for hint in hints], 1) for name in named}
+        for i, named in (first.parameters if same else {}).items()
+    }
+    return replace(first, rows=torch.cat(rows) if len(rows) == len(hints) else None, parameters=parameters)
 
 
 EFFORT = (
