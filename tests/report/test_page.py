@@ -141,8 +141,8 @@ def test_prove_page(write_prove, verdict, badge):
     [
         ({"out_of_top": True}, "label 3 stays out of the 2 highest scores", "label 3 comes among the 2 highest scores"),
         ({"k": None, "threshold": 5.0}, "label 3 keeps a score above 5", "label 3 does not keep a score above 5"),
-        ({"target": [3, 4], "out_of_top": True}, "3 and 4 all stay out of the 2", "do not all stay out of the 2"),
-        ({"target": [3, 4], "k": None, "threshold": 0.5}, "all keep a score above 0.5", "do not all keep a score"),
+        ({"target": [3, 4], "out_of_top": True}, "3 and 4 both stay out of the 2", "do not both stay out of the 2"),
+        ({"target": [3, 4], "k": None, "threshold": 0.5}, "both keep a score above 0.5", "do not both keep a score"),
     ],
 )  # fmt: skip
 def test_a_picture_says_what_was_asked(write_prove, config, robust, broken):
@@ -248,7 +248,7 @@ def test_several_targets_and_objects_are_named(write_neighborhood):
     record, arrays = read_record(write_neighborhood())
     config = record.config | {"target": [3, 4], "object": [7, 8]}
     said = texts(compose(record.model_copy(update={"config": config}), arrays))
-    assert "labels 3 and 4 all stay among the 2 highest scores" in said
+    assert "labels 3 and 4 both stay among the 2 highest scores" in said
     assert "around objects 7 and 8" in said
     assert "targets: labels 3 and 4" in said and "perturbed objects: labels 7 and 8" in said
 

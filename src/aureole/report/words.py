@@ -33,7 +33,8 @@ def survives(config: Mapping[str, Any], negated: bool = False) -> str:
     else:
         every, kept, lost = f"stay among {top}", f"stays among {top}", f"drops out of {top}"
     if isinstance(config["target"], list):
-        return f"{target} {'do not all' if negated else 'all'} {every}"
+        together = "both" if len(config["target"]) == 2 else "all"
+        return f"{target} {'do not ' if negated else ''}{together} {every}"
     return f"{target} {lost if negated else kept}"
 
 
