@@ -60,8 +60,6 @@ class Problem:
         object.__setattr__(self, "weights", self.weights.detach().to(torch.float64))
         if not bool((self.weights >= 0).all() and self.weights.isfinite().all() and self.weights.any()):
             raise InputError("weights must be finite, >= 0 and not all zero")
-        if not 1e-12 <= float(self.weights.max()) <= 1e12:
-            raise InputError(f"the largest weight is {float(self.weights.max()):g}; scale them to about 1")
         if not 0 < self.delta < 1:
             raise InputError(f"delta is {self.delta:g}; pass a step in pixel units between 0 and 1")
         if self.objective not in OBJECTIVES:

@@ -281,7 +281,7 @@ def _node(builder: _Builder, graph: Graph, i: int, args: list[_Expression], pull
             windows = to_windows(index, op, -1.0)[0].movedim(1, 0).flatten(1).to(torch.int64).numpy()
             return _maxima(builder, args[0], windows, op.rectify, pull, i, node.inputs[0], bounds)
         case Sigmoid() | Tanh():
-            return _between_lines(builder, node, args[0], pull, bounds)
+            return _between_lines(builder, node, i, args[0], pull, bounds)
         case Reshape():
             return args[0]  # keeps the order
     raise TypeError(f"no encoding for {node.op}")
@@ -400,7 +400,9 @@ def _maximum(
     return y
 
 
-def _between_lines(builder: _Builder, node: Node, z: _Expression, pull: Pull, bounds: Bounds) -> _Expression:
+def _between_lines(
+    builder: _Builder, node: Node, place: int, z: _Expression, pull: Pull, bounds: Bounds
+) -> _Expression:
     """A variable per value, under lines where the rows want it high and above lines where they want it low."""
     found = squash_interval(node, [bounds[node.inputs[0]]])
     relaxation = SquashRelaxation.of(node, bounds[node.inputs[0]])
@@ -409,17 +411,17 @@ def _between_lines(builder: _Builder, node: Node, z: _Expression, pull: Pull, bo
     lines = [[part[0, 0].flatten().numpy() for part in relaxation.lines(given)] for given in shares]
     top, bottom = (line[0].flatten().numpy() for line in (found.upper, found.lower))
     wants_high, wants_low = pull.high.flatten().numpy(), pull.low.flatten().numpy()
-    error = builder.errors[node.inputs[0]]
+    error = builder.errors[place]  # more than that of z, by which slopes of at most 1 move a line
     constant, terms = np.zeros(len(top)), [NOTHING] * len(top)
     for i in np.flatnonzero(wants_high | wants_low):
-        (y,) = builder.variables([float(bottom[i])], [float(top[i])])
+        (y,) = builder.variables([float(bottom[i] - error[i])], [float(top[i] + error[i])])
         terms[i] = np.array([y]), np.ones(1)
         for low, low_offset, high, high_offset in lines:
             if wants_high[i]:
-                upper = float(high_offset[i] + high[i] * z.constant[i] + abs(high[i]) * error[i])
+                upper = float(high_offset[i] + high[i] * z.constant[i] + error[i])
                 builder.at_most(z.terms(int(i), -float(high[i])), {y: 1.0}, upper)
             if wants_low[i]:
-                upper = -float(low_offset[i] + low[i] * z.constant[i] - abs(low[i]) * error[i])
+                upper = -float(low_offset[i] + low[i] * z.constant[i] - error[i])
                 builder.at_most(z.terms(int(i), float(low[i])), {y: -1.0}, upper)
     return _Expression.of(terms, constant, len(builder.lower))
 

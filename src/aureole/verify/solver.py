@@ -21,6 +21,10 @@ SOLVERS: Mapping[str, str] = {
 """The file behind each name; SCIP and Gurobi are extras of the package."""
 
 
+FAR = 1024.0
+"""A variable whose numbers are larger than so many times its range is counted from its lower limit."""
+
+
 class Status(Enum):
     """What the solver says; a claim, not yet a verdict."""
 
@@ -69,11 +73,12 @@ class Program:
         matrix.eliminate_zeros()
         return replace(self, matrix=matrix, row_lower=self.row_lower - reach, row_upper=self.row_upper + reach)
 
-    def in_units(self) -> tuple["Program", np.ndarray]:
-        """The program in units in which its numbers are near one, and what its solutions are to be multiplied by.
+    def in_units(self) -> tuple["Program", Callable[[np.ndarray], np.ndarray]]:
+        """The program in units in which its numbers are near one, and the way back from its solutions.
 
-        The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows. What stands
-        in the objective keeps its unit, and so do the rows that it stands in: these say by how much a spec fails, and
+        The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows; a variable of
+        which much more is constant than may change is counted from its lower limit, else its numbers were huge. What
+        stands in the objective keeps its unit, and so do the rows that it stands in: these say by how much a spec fails, and
         their slack is an absolute one. Factors are powers of two: this rounds nothing, but what was rounded before may
         be large in the new units, so limits and rows must have given way by that (`encoding._Builder.errors`).
 
@@ -81,20 +86,23 @@ class Program:
         counts as fixed, and one layer up large weights make much of the difference: HiGHS, SCIP and Gurobi called
         programs infeasible that were not (networks whose neurons were rescaled by 1e-6 to 1e6, which changes no score).
         """
-        goal = self.objective != 0
-        factors = np.where(self.integer | goal, 1.0, _unit(self.upper - self.lower))
+        goal, width = self.objective != 0, self.upper - self.lower
+        kept = self.integer | goal
+        factors = np.where(kept, 1.0, _unit(width))
+        far = np.maximum(np.abs(self.lower), np.abs(self.upper)) > FAR * width
+        begins = np.where(far & ~kept, self.lower, 0.0)
         matrix = csr_matrix(self.matrix @ diags_array(factors))
         largest = abs(matrix).max(axis=1).toarray().ravel() if matrix.shape[0] else np.empty(0)
         shares = np.where(abs(self.matrix) @ goal.astype(float) > 0, 1.0, 1 / _unit(largest))
         scaled = replace(
             self,
             matrix=csr_matrix(diags_array(shares) @ matrix),
-            row_lower=shares * self.row_lower,
-            row_upper=shares * self.row_upper,
-            lower=self.lower / factors,
-            upper=self.upper / factors,
+            row_lower=shares * (self.row_lower - self.matrix @ begins),
+            row_upper=shares * (self.row_upper - self.matrix @ begins),
+            lower=(self.lower - begins) / factors,
+            upper=(self.upper - begins) / factors,
         )
-        return scaled, factors
+        return scaled, lambda solution: begins + factors * solution
 
 
 def _unit(sizes: np.ndarray) -> np.ndarray:
@@ -131,9 +139,9 @@ def in_units(
     def scaled(program: Program, seconds: float, enough: Enough, /, *args: P.args, **more: P.kwargs) -> Outcome:
         if not program.finite:
             return Outcome(Status.FAILED, None, inf)
-        inner, factors = program.in_units()
-        outcome = solve(inner, seconds, lambda solution: enough(factors * solution), *args, **more)
-        return outcome if outcome.solution is None else replace(outcome, solution=factors * outcome.solution)
+        inner, back = program.in_units()
+        outcome = solve(inner, seconds, lambda solution: enough(back(solution)), *args, **more)
+        return outcome if outcome.solution is None else replace(outcome, solution=back(outcome.solution))
 
     return scaled
 
