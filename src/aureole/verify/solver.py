@@ -76,11 +76,11 @@ class Program:
     def in_units(self) -> tuple["Program", Callable[[np.ndarray], np.ndarray]]:
         """The program in units in which its numbers are near one, and the way back from its solutions.
 
-        The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows; a variable of
-        which much more is constant than may change is counted from its lower limit, else its numbers were huge. What
-        stands in the objective keeps its unit, and so do the rows that it stands in: these say by how much a spec fails, and
-        their slack is an absolute one. Factors are powers of two: this rounds nothing, but what was rounded before may
-        be large in the new units, so limits and rows must have given way by that (`encoding._Builder.errors`).
+        The ranges of continuous variables lie in [1, 2) then, and so do the largest coefficients of rows; a variable
+        that is far from zero for its range is counted from its lower limit. What stands in the objective keeps its
+        unit, and so do the rows that it stands in: these say by how much a spec fails, and their slack is an absolute
+        one. Factors are powers of two: this rounds nothing, but what was rounded before may be large in the new units,
+        so limits and rows must have given way by that (`encoding._Builder.errors`).
 
         Tolerances of solvers are absolute. In the network's own units a neuron whose values differ by less than one
         counts as fixed, and one layer up large weights make much of the difference: HiGHS, SCIP and Gurobi called
