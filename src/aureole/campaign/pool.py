@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any
+
+from aureole.core.errors import unforeseen
 
 _TRIES = 2
 _START = 300.0  # seconds that a process may take until it is ready for its first job
@@ -120,26 +121,19 @@ def _deaf() -> Iterator[None]:
 def _serve(prepare: Callable[[], Callable[[Any], Any]], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever unblocks it
     with suppress(EOFError, ConnectionError):  # the parent is gone
+        unprepared, solve = None, None
         try:
-            solve: Callable[[Any], Any] = prepare()
+            solve = prepare()
         except Exception as error:
-            solve = partial(_unprepared, _failed(error))
+            unprepared = Failed(unforeseen(error))
         pipe.send(_Ready())
         while True:
             job = pipe.recv()
             try:
-                answer = ForkingPickler.dumps(solve(job))
+                answer = ForkingPickler.dumps(unprepared if solve is None else solve(job))
             except Exception as error:  # of the job, or of an answer that no pipe takes
-                answer = ForkingPickler.dumps(_failed(error))
+                answer = ForkingPickler.dumps(Failed(unforeseen(error)))
             pipe.send_bytes(answer)
-
-
-def _failed(error: Exception) -> Failed:
-    return Failed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-
-
-def _unprepared(why: Failed, _: Any) -> Failed:
-    return why
 
 
 def _give(worker: _Worker, number: int, jobs: Sequence[Any]) -> None:

@@ -115,7 +115,7 @@ def _answer(line: Line, folder: Path, settings: Settings, load: Load) -> dict[st
     except InputError as error:
         return {"error": " ".join(str(error).split())}
     except Exception as error:  # a defect of ours must not cost the other lines
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; please report this"}
+        return {"error": f"{unforeseen(error)}; please report this"}
 
 
 def _stands(answer: dict[str, Any], line: Line, folder: Path, settings: Settings, load: Load, out: Path | None) -> bool:

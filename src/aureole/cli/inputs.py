@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aureole import nets
 from aureole.core import Graph, InputError, Rings, times
+from aureole.core.errors import first_line
 from aureole.core.files import read_bytes
 from aureole.core.graph import check_finite, taking
 from aureole.core.rings import check_edges
@@ -100,8 +101,7 @@ def read_radii(path: Path, rings: Rings) -> Float[Tensor, "rings"]:
         radii = torch.as_tensor(np.asarray(values, dtype=np.float64))
     except (ValueError, TypeError, EOFError, OverflowError, RecursionError) as error:
         raise InputError(
-            f"{path} does not hold radii ({str(error).splitlines()[0]}); pass a JSON list, text or .npy of one "
-            "number per ring"
+            f"{path} does not hold radii ({first_line(error)}); pass a JSON list, text or .npy of one number per ring"
         ) from error
     return check_radii(radii, rings, str(path))
 

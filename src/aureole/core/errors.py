@@ -15,6 +15,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
+def unforeseen(error: BaseException) -> str:
+    """The type of an unforeseen exception and what it says, on one line, in at most 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def times(shape: Sequence[int]) -> str:
     """A shape as messages say it: `1x28x28`; no axes, "a single number"."""
     return "x".join(map(str, shape)) or "a single number"

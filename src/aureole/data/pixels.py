@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from aureole.core import InputError
+from aureole.core.errors import first_line
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.scene import check_image
 
@@ -125,6 +126,6 @@ def _load_npy(path: Path) -> np.ndarray:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # a damaged header fails in many ways: ValueError, EOFError, SyntaxError, MemoryError, …
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(f"{path} is not a readable .npy array ({reason}); save it with numpy.save") from error
     return np.asarray(array)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from aureole.core import InputError, Scene
+from aureole.core.errors import first_line
 from aureole.core.files import read_bytes, write_bytes
 from aureole.data.pixels import read_image, read_mask, write_image, write_mask
 
@@ -69,4 +70,4 @@ def _content(folder: Path) -> SceneFile:
             f"{path} is not a scene ({where}: {first['msg']}); give name, image, labels and masks"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({str(error).splitlines()[0]}); write the scene again") from error
+        raise InputError(f"{path} is not JSON ({first_line(error)}); write the scene again") from error

@@ -116,7 +116,7 @@ def climb_all(
     images = torch.stack([p.image for p in problems]).to(device, torch.float32)
     rows, offsets = (torch.stack(parts).to(images) for parts in zip(*(p.every_row for p in problems), strict=True))
     # in float32 a margin may vanish
-    unit = images.new_tensor([max(float(p.margin(p.graph.replay(p.image))), 1e-6) for p in problems])
+    unit = images.new_tensor([max(p.clean_margin, 1e-6) for p in problems])
     scenes = _Scenes.of(problems, images)
     lowest, highest = scenes.flat([p.floors for p in problems]).log(), scenes.flat([p.caps for p in problems]).log()
     begun = scenes.flat(starts).log()

@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from aureole.core import Graph, InputError, times
+from aureole.core.errors import first_line
 from aureole.core.files import read_bytes, write_bytes
 from aureole.core.places import data_root
 from aureole.core.record import digest
@@ -146,8 +147,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         return load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a readable safetensors file ({reason}); save the weights again") from error
+        raise InputError(
+            f"{path} is not a readable safetensors file ({first_line(error)}); save the weights again"
+        ) from error
 
 
 def _recognise(state: Mapping[str, Tensor], path: Path) -> str:

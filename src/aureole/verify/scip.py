@@ -64,7 +64,7 @@ class _Search:
         try:
             model.optimizeNogil()
         except Exception as error:  # its linear programs may get stuck in rounding; that is all it says
-            return Outcome(Status.FAILED, None, np.inf, f"{' '.join(str(error).split())}")
+            return Outcome(Status.FAILED, None, np.inf, " ".join(str(error).split()))
         status = {
             "infeasible": Status.INFEASIBLE,
             "optimal": Status.SOLUTION,
