@@ -7,7 +7,7 @@ from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
 from aureole.verify.local import Local
 from aureole.verify.split import Split
-from aureole.verify.stages import Break, Climb, Milp, Screen
+from aureole.verify.stages import Break, Climb, Milp, Ranges, Screen
 
 PORTFOLIOS: dict[str, Portfolio] = {
     "complete": COMPLETE,
@@ -17,6 +17,7 @@ PORTFOLIOS: dict[str, Portfolio] = {
     "blocks": Portfolio((Screen(), Climb(Ascent(steps=2)), Blocks())),
     "choices": Portfolio((Screen(), Break(), Choose())),
     "local": Portfolio((Screen(), Local(tries=2))),
+    "ranges": Portfolio((Screen(), Ranges(least=0))),
     "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
 }
 HURRIED = Portfolio((Screen(), Milp(most_seconds=2e-3)))

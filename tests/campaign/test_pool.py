@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,21 @@ def test_an_answer_that_no_pipe_takes():
 
 def unable():
     raise OSError("no disk")
+
+
+def meet(folder: Path):
+    """Ready once another process is here too."""
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 60.0
+    while len(list(folder.iterdir())) < 2:
+        if time.monotonic() > end:
+            raise TimeoutError("no other")
+        time.sleep(0.02)
+    return _solve
+
+
+def test_workers_start_side_by_side(tmp_path):
+    assert dict(run_all(partial(meet, tmp_path), [("double", 1)] * 2, 2, patience=60.0)) == {0: 2, 1: 2}
 
 
 def test_a_worker_that_cannot_begin_fails_every_job():

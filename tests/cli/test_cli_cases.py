@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from aureole.cli import answers as answers_module
+from aureole.cli import cases as cases_module
 from aureole.cli import inputs as inputs_module
 from aureole.core import Answer, Rings, Verdict, Why
 from aureole.data import read_mask
@@ -139,6 +140,22 @@ def test_bad_lines_do_not_lose_the_others(command, files, folder):
     assert f"{len(BAD) + 1} of {len(BAD) + 2} cases have an error instead of an answer; line 1: " in done.complaint
     again = command("prove", "--cases", path, "--out", "answers.jsonl")  # all are answered: nothing but the complaint
     assert again == done
+
+
+def test_a_defect_of_ours_costs_its_line_alone(command, files, folder, monkeypatch):
+    proved = cases_module._proved
+
+    def broken(asked, *more):
+        if asked.name == "bad":
+            raise RuntimeError("no\nway")
+        return proved(asked, *more)
+
+    monkeypatch.setattr(cases_module, "_proved", broken)
+    path = write(folder, [question(files, name="bad"), question(files)])
+    command("prove", "--cases", path, "--out", "answers.jsonl")
+    bad, good = read(Path("answers.jsonl").read_text())
+    assert bad["error"] == "RuntimeError: no way; please report this"
+    assert good["verdict"] == "ROBUST"
 
 
 def test_a_later_run_goes_on(command, files, folder, monkeypatch):

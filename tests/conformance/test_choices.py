@@ -53,14 +53,13 @@ def test_no_image_lies_below(kind):
     for seed, radius in itertools.product(range(4), (0.0, 0.05, 0.3)):
         graph, region = net(kind, seed), box(seed, radius)
         rows = torch.randn(5, 4, generator=seeded(seed), dtype=F64)
-        bounds = intermediate_bounds(graph, region)
-        relaxations = relax(graph, bounds)
+        relaxations = relax(graph, intermediate_bounds(graph, region))
         images = points_in(region, 600, seeded(seed + 9))
         least = (graph(images) @ rows.T).amin(0)
         plain = lower_bounds(graph, region, rows[None], relaxations)[0]
         earlier = None
         for choices in NUMBERS:
-            values = choice_bounds(graph, region, rows, bounds, relaxations, choices)
+            values = choice_bounds(graph, region, rows, relaxations, choices)
             assert values is not None
             assert bool((values <= least + 1e-9).all()), (seed, radius, choices)
             if kind == "two linear":  # elsewhere a chosen relu may leave the bounds that its chord rests on
@@ -80,8 +79,7 @@ def test_one_layer_is_exact():
         weight = graph.nodes[-1].op.weight
         weight.copy_(-weight.abs())
         rows = torch.eye(3, dtype=F64)
-        bounds = intermediate_bounds(graph, region)
-        values = choice_bounds(graph, region, rows, bounds, relax(graph, bounds), Choices(3, 3))
+        values = choice_bounds(graph, region, rows, relax(graph, intermediate_bounds(graph, region)), Choices(3, 3))
         corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)), dtype=F64)
         # a part is least at a corner of its window (it is concave): all windows' corners at once, window by window
         window = corners.reshape(-1, 1, 2, 2).repeat(1, 1, 2, 2)
@@ -112,8 +110,7 @@ def test_the_stage_proves_more_than_the_screen():
         graph, region = net("apart", seed), box(seed, 0.2)
         spec = TopK(seed % 4, 1)
         rows = spec.rows(4)
-        bounds = intermediate_bounds(graph, region)
-        relaxations = relax(graph, bounds)
+        relaxations = relax(graph, intermediate_bounds(graph, region))
         plain = lower_bounds(graph, region, rows[None], relaxations)[0].min()
         chosen = choice_bounds(graph, region, rows, bounds, relaxations)
         assert chosen is not None

@@ -1,5 +1,6 @@
 """Inner ranges hold every value; their stage proves what plain bounds leave open, never more than is true."""
 
+import itertools
 import math
 
 import numpy as np
@@ -178,6 +179,17 @@ def test_an_end_at_once_keeps_the_bounds():
     graph, region = net(0), box(0)
     plain = intermediate_bounds(graph, region)
     assert reach(graph, region, plain, stop=lambda: True) == plain
+
+
+def test_an_end_in_a_layer_keeps_what_is_done_of_it():
+    graph, region = net(0), box(0)
+    plain, looks = intermediate_bounds(graph, region), itertools.count()
+    reaching = Reaching(sample=4, chunk=4, gain=-1.0, threads=1)
+    found = reach(graph, region, plain, reaching, stop=lambda: next(looks) > 40)
+    z = [n.inputs[0] for n in graph.nodes if isinstance(n.op, Relu)][1]  # the first layer that is searched
+    assert next(looks) > 40
+    narrower = (found[z].upper - found[z].lower) < (plain[z].upper - plain[z].lower) - 1e-6
+    assert int(narrower.sum()) > 0
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -107,7 +107,7 @@ def test_a_proof_that_an_image_refutes_is_none() -> None:
     """Whatever went wrong: the worst image known is inside the region, and its margin is below the bound."""
 
     class Wrong(Stage):
-        name = "wrong"
+        name, needs_screen = "wrong", False
 
         def __call__(self, query, known):
             return replace(known, proved=Why.BOUNDS, together=known.least + 0.1)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from aureole.bounds import Ascent
 from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, Region, TopK, Verdict, Why
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, Portfolio, Standing, classify_labels, prove, prove_all
@@ -188,7 +189,7 @@ def test_counting_says_how_hard_its_proofs_were():
 
 def test_a_stage_may_be_left_out():
     """Without attack and bounds the solver alone finds the standing."""
-    graph, region = small(), Region.ball(IMAGE, 0.2)
+    graph, region = small(8), Region.ball(IMAGE, 0.2)
     lean = classify_labels(graph, region, 2, Portfolio((Screen(), Milp())))
     full = classify_labels(graph, region, 2, COMPLETE)
     lone = classify_labels(graph, region, 2, Portfolio((Screen(), Climb(), Break(), Milp())))
@@ -202,3 +203,18 @@ def test_a_conjunction_says_how_long_its_stages_took():
     assert answer.verdict is Verdict.ROBUST
     assert answer.stage_seconds.keys() == answer.calls.keys()
     assert 0 < sum(answer.stage_seconds.values()) <= answer.seconds
+
+
+# ---- hints
+
+
+def test_hints_of_all_specs_are_a_start():
+    """The rows of two are the same, and merged; one is proved before any climb."""
+    graph, region = small(8), Region.ball(IMAGE, 0.2)
+    label = int(graph(IMAGE[None])[0].argmax())
+    specs = [TopK(label, 1), TopK(label, 2), AboveThreshold(label, -9.0)]
+    at_once = Portfolio((Screen(), Climb(Ascent(steps=0))))
+    climbed = prove_all(graph, region, specs, Portfolio((Screen(), Climb(Ascent(steps=60)))))
+    plain, told = (prove_all(graph, region, specs, at_once, hints=hints) for hints in (None, climbed.hints))
+    assert told.margin_bound == pytest.approx(climbed.margin_bound)
+    assert plain.margin_bound < climbed.margin_bound - 1e-4

@@ -20,7 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds.intermediate import is_local, patch_bounds
-from aureole.bounds.interval import Bounds
 from aureole.bounds.linear import Relaxations
 from aureole.bounds.ops.relu import ReluRelaxation, every_piece
 from aureole.bounds.patch import Patch
@@ -48,7 +47,6 @@ def choice_bounds(
     graph: Graph,
     region: Region,
     rows: Float[Tensor, "rows classes"],
-    bounds: Bounds,
     relaxations: Relaxations,
     choices: Choices = Choices(),
 ) -> Float[Tensor, "rows"] | None:
@@ -69,7 +67,7 @@ def choice_bounds(
     place = torch.arange(height * width, device=rows.device).repeat(len(rows))
     values = torch.cat(
         [
-            _parts(graph, region, z, part, where, relu, bounds, relaxations, choices)
+            _parts(graph, region, z, part, where, relu, relaxations, choices)
             for part, where in zip(v.split(1024), place.split(1024), strict=True)
         ]
     )
@@ -108,7 +106,7 @@ def _overlap(graph: Graph, i: int) -> bool:
 
 def _parts(
     graph: Graph, region: Region, z: int, v: Float[Tensor, "parts channels"], place: Int[Tensor, "parts"],
-    relu: ReluRelaxation, bounds: Bounds, relaxations: Relaxations, choices: Choices,
+    relu: ReluRelaxation, relaxations: Relaxations, choices: Choices,
 ) -> Float[Tensor, "parts"]:  # fmt: skip
     """The least value of `v @ relu(z)` at each position, over the choices."""
     width = graph.nodes[z].shape[2]
@@ -116,8 +114,8 @@ def _parts(
     def at(layer: Tensor) -> Tensor:
         return layer[0].flatten(1).T[place]
 
-    gap = torch.where(at(relu.unstable), -at(bounds[z].lower) * at(relu.slope_high), 0.0) * v.abs()
-    _, index, chosen = _largest(gap, max(1, choices.last))  # at least one, because patches come in pairs
+    # at least one, because patches come in pairs
+    index, chosen = _largest(at(relu.offset) * v.abs(), max(1, choices.last))
     weight = v.gather(1, index) * chosen
     rest = v.scatter(1, index, torch.where(chosen, 0.0, v.gather(1, index)))
     slope = torch.where(rest < 0, at(relu.slope_high), at(relu.slope_default))
@@ -170,7 +168,7 @@ def _windows(
     """The sum over windows of the least value of `v @ relu(conv(x))`; `layer` stacks lines and pixels."""
     weight, count = op.weight.flatten(1), v.shape[-1]
     low, high, offset, middle, radius = layer.split([count, count, count, weight.shape[1], weight.shape[1]], -1)
-    _, index, chosen = _largest(offset * v.abs(), most)  # a stable relu has no offset
+    index, chosen = _largest(offset * v.abs(), most)
     picked = v.gather(3, index) * chosen
     rest = v.scatter(3, index, torch.where(chosen, 0.0, v.gather(3, index)))
     sloped = rest * torch.where(rest < 0, high, low)
@@ -183,10 +181,10 @@ def _windows(
     return _least(value.flatten(0, 2), picked.flatten(0, 2)).reshape(v.shape[:3]).sum(-1)
 
 
-def _largest(gap: Float[Tensor, "*any channels"], most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The channels with the largest gaps, and whether there is a gap at all."""
+def _largest(gap: Float[Tensor, "*any channels"], most: int) -> tuple[Tensor, Tensor]:
+    """The channels with the largest gaps, and whether there is a gap at all (a stable relu has none)."""
     value, index = gap.topk(min(most, gap.shape[-1]), dim=-1)
-    return value, index, value > 0
+    return index, value > 0
 
 
 def _least(values: Float[Tensor, "n choices"], weight: Float[Tensor, "n chosen"]) -> Float[Tensor, "n"]:

@@ -72,8 +72,8 @@ def run_all(
             for worker in [idle for idle in crew if idle.job is None and not idle.process.is_alive()]:
                 crew.remove(worker)  # it died between two jobs, which is no job's fault
                 _end(worker)
-            while waiting and len(crew) < workers and all(worker.job is not None for worker in crew):
-                crew.append(_hire(prepare))
+            idle = sum(worker.job is None for worker in crew)
+            crew += [_hire(prepare) for _ in range(min(workers - len(crew), len(waiting) - idle))]
             for worker in crew:
                 if worker.job is None and waiting:
                     _give(worker, waiting.popleft(), jobs)

@@ -17,6 +17,7 @@ from aureole.cli.jsonl import Line, put_in_order, read_answers, read_lines, writ
 from aureole.cli.progress import counting
 from aureole.cli.ready import ready
 from aureole.core import Budget, Graph, InputError, Region, Rings, Spec, Why
+from aureole.core.errors import unforeseen
 from aureole.core.files import read_bytes
 
 Scales = tuple[float, ...] | None

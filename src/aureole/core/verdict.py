@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 
 class Why(StrEnum):
-    """What decided the verdict, or why nothing did."""
+    """What decided the verdict, or why nothing did; what says most about several answers comes last."""
 
     ATTACK = "attack"  # an attack found the witness, or the clean image is one
     BOUNDS = "bounds"  # linear bounds proved the spec
@@ -26,10 +26,10 @@ class Why(StrEnum):
     BLOCKS = "blocks"  # branch and bound proved the spec, or found the witness
     LOCAL = "local"  # local search by small programs found the witness
     MILP = "milp"  # the solver proved infeasibility, or found the witness
+    INCOMPLETE = "incomplete"  # every method asked for has ended, none decided
+    SOLVER = "solver"  # the solver gave up or gave an answer that did not hold
     DEADLINE = "deadline"  # the time ran out
     INTERRUPTED = "interrupted"  # Ctrl-C
-    SOLVER = "solver"  # the solver gave up or gave an answer that did not hold
-    INCOMPLETE = "incomplete"  # every method asked for has ended, none decided
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,9 @@ class Prover:
             return prove(
                 graph, region, specs[0], portfolio, budget=budget, seed=self.seed, hints=hints, device=self.device
             )
-        return prove_all(graph, region, specs, portfolio, budget=budget, seed=self.seed, device=self.device)
+        return prove_all(
+            graph, region, specs, portfolio, budget=budget, seed=self.seed, hints=hints, device=self.device
+        )
 
     def _better(self, radii: Float[Tensor, "rings"]) -> bool:
         """Whether radii are larger than the best so far: in size, or, at the same size, in some ring.

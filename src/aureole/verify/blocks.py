@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -73,6 +74,7 @@ class Blocks(Stage):
     single: float = 0.3
     threads: int = 2
     most: int = 64
+    finds: ClassVar[Why] = Why.BLOCKS
     name: str = "blocks"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102

@@ -51,8 +51,7 @@ class Choose(Stage):
                 known = known.mixed(sets[i], replace(mix, value=max(mix.value, value)))
         elif bool((values > query.slack).all()):
             proved = lower[lower > query.slack]
-            together = min([float(values.min()), *proved.tolist()])
-            known = replace(known, together=max(together, known.together or together))
+            known = known.at_least(min([float(values.min()), *proved.tolist()]))
         return judge(query, known)
 
     def _raised(self, query: Query, known: Known, row: Float[Tensor, "classes"], value: Float[Tensor, ""]) -> Tensor:
@@ -60,7 +59,7 @@ class Choose(Stage):
         for choices in self.final:
             if value > query.slack or query.budget.expired:
                 break
-            found = choice_bounds(query.graph, query.region, row[None], known.bounds, known.relaxations, choices)
+            found = choice_bounds(query.graph, query.region, row[None], known.relaxations, choices)
             assert found is not None
             value = torch.maximum(value, found[0])
         return value
@@ -69,14 +68,14 @@ class Choose(Stage):
         self, query: Query, known: Known, rows: Float[Tensor, "sets parts classes"]
     ) -> tuple[Float[Tensor, "sets classes"], Float[Tensor, "sets"]] | None:
         """The best mix of each set that a climb meets, and its bound in float64; None where choices do not apply."""
-        bounds, region, relaxations = query.fast_bounds(known), query.fast_region, query.relaxed(known)
+        region, relaxations = query.fast_region, query.relaxed(known)
         parts = rows.to(region.lower)
         logits = parts.new_zeros(rows.shape[:2]).requires_grad_(True)
         adam = torch.optim.Adam([logits], lr=self.rate, betas=(0.7, 0.95))
         best, kept = parts.new_full((len(rows),), -torch.inf), logits.detach().clone()
         for step in range(self.steps + 1):
             mix = (logits.softmax(1).unsqueeze(-1) * parts).sum(1)
-            values = choice_bounds(query.fast, region, mix, bounds, relaxations, self.climb)
+            values = choice_bounds(query.fast, region, mix, relaxations, self.climb)
             if values is None:
                 return None
             with torch.no_grad():
@@ -88,6 +87,6 @@ class Choose(Stage):
             (-values.sum()).backward()
             adam.step()
         chosen = (kept.to(rows).softmax(1).unsqueeze(-1) * rows).sum(1)
-        values = choice_bounds(query.graph, query.region, chosen, known.bounds, known.relaxations, self.climb)
+        values = choice_bounds(query.graph, query.region, chosen, known.relaxations, self.climb)
         assert values is not None
         return chosen, values

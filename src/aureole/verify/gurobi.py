@@ -25,8 +25,7 @@ SMALLEST = 1e-13
 def solve(program: Program, seconds: float, enough: Enough, gap: float = 0.0) -> Outcome:
     """`Solver` by Gurobi on one thread."""
     try:
-        with gurobipy.Env(params={"OutputFlag": 0}) as env:
-            return attend(_Search(env, program.without(2 * SMALLEST), seconds, gap), enough, seconds)
+        return attend(_Search(program.without(2 * SMALLEST), seconds, gap), enough, seconds)
     except gurobipy.GurobiError as error:
         return Outcome(Status.FAILED, None, np.inf, _told(error, program))
 
@@ -42,8 +41,10 @@ def _told(error: gurobipy.GurobiError, program: Program) -> str:
 
 
 class _Search:
-    def __init__(self, env: gurobipy.Env, program: Program, seconds: float, gap: float) -> None:
-        self._model = model = gurobipy.Model(env=env)
+    def __init__(self, program: Program, seconds: float, gap: float) -> None:
+        # freed with the search, not by `with`: its thread may go on for a while when `attend` no longer waits
+        self._env = gurobipy.Env(params={"OutputFlag": 0})
+        self._model = model = gurobipy.Model(env=self._env)
         options: dict[str, float] = {
             "TimeLimit": seconds,
             "Threads": 1,

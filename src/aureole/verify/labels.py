@@ -147,8 +147,6 @@ def _rest(proofs: list[Known], others: list[Known], order: int) -> list[Known]:
     why = max((known.proved for known in sources if known.proved), key=EFFORT.index)
     margin = min(known.margin_bound(order) or 0.0 for known in sources)
     return [
-        replace(other, proved=why, together=max(margin, other.together or margin))
-        if not (source.proved or other.proved or other.broken)
-        else other
+        replace(other.at_least(margin), proved=why) if not (source.proved or other.proved or other.broken) else other
         for source, other in zip(proofs, others, strict=True)
     ]

@@ -10,6 +10,7 @@ find a lower margin (large neighborhood search: Shaw 1998).
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from threading import Event
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class Local(Stage):
     gain: float = 1e-4
     part: float = 0.1
     threads: int = 2
+    finds: ClassVar[Why] = Why.LOCAL
     name: str = "local"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -96,7 +98,8 @@ class Local(Stage):
                 known = replace(known, open_because=Why.INTERRUPTED)
             finally:
                 stop.set()
-        return known
+        late = [job.result() for job in running]  # what they had found when they were told to end
+        return replace(min([known, *late], key=lambda found: found.least), open_because=known.open_because)
 
     def _window(
         self, query: Query, encoding: Encoding, links: "Links", ahead: Float[np.ndarray, "choices"], turn: int

@@ -1,5 +1,6 @@
 """prove(): does a spec hold on a whole region?"""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,11 +25,9 @@ class Portfolio:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        needing = (Climb, Ranges, Choose, Blocks, Local, Milp)
-        needy = [i for i, stage in enumerate(self.stages) if isinstance(stage, needing)]
-        if needy and not any(isinstance(stage, Screen) for stage in self.stages[: needy[0]]):
-            names = [kind.__name__ for kind in needing]
-            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} read the bounds of Screen: put it before them")
+        for stage in itertools.takewhile(lambda stage: not isinstance(stage, Screen), self.stages):
+            if stage.needs_screen:
+                raise ValueError(f"{type(stage).__name__} reads the bounds of Screen: put it before")
 
 
 COMPLETE = Portfolio(
@@ -39,11 +38,6 @@ COMPLETE = Portfolio(
 )  # fmt: skip
 """Cheap looks first, then the expensive ones. Given time, decides every query whose margin is clear of zero by more
 than the slack; not all of networks with Sigmoid or Tanh and many inputs, where the MILP is a relaxation."""
-
-WITNESS_BY: Mapping[type[Stage], Why] = {
-    Split: Why.SPLIT, Blocks: Why.BLOCKS, Local: Why.LOCAL, Milp: Why.MILP,
-}  # fmt: skip
-"""What a witness is put down to, where it is not an attack."""
 
 INCOMPLETE = Portfolio(tuple(stage for stage in COMPLETE.stages if isinstance(stage, Screen | Break | Climb | Choose)))
 """Attack and bounds alone: fast, may leave queries open."""
@@ -96,7 +90,7 @@ def prove(
             known = replace(known, open_because=Why.INTERRUPTED, trouble=f"interrupted in stage {stage.name}")
         spent[stage.name] = spent.get(stage.name, 0.0) + budget.clock() - began
         if known.broken:
-            why = WITNESS_BY.get(type(stage), Why.ATTACK)
+            why = stage.finds
     return conclude(query, known, why, calls, spent)
 
 

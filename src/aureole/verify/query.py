@@ -41,6 +41,13 @@ class Hints:
         inside = self.region.contains(query.region.lower) and self.region.contains(query.region.upper)
         return self.bounds if inside else None
 
+    def about(self, rows: Float[Tensor, "rows classes"], chosen: Int[Tensor, "chosen"]) -> "Hints":
+        """For a question about some of `rows`; without parameters when the hints are about others."""
+        if self.rows is None or not torch.equal(self.rows, rows):
+            return replace(self, rows=None, parameters={})
+        parameters = {i: {name: v[:, chosen] for name, v in named.items()} for i, named in self.parameters.items()}
+        return replace(self, rows=rows[chosen], parameters=parameters)
+
     def parameters_for(self, query: "Query") -> Parameters:
         """A start for the rows of a query; empty when the rows are others."""
         same = self.graph is query.original and self.rows is not None and torch.equal(self.rows, query.rows)
@@ -202,20 +209,25 @@ class Known:
         """The sets that are not proved to hold a positive row."""
         return {rows: mix for rows, mix in (self.mixes or {}).items() if mix.value <= query.slack}
 
+    def at_least(self, value: float) -> "Known":
+        """With a lower bound of the margin that a method which looks at all rows at once has proved."""
+        return replace(self, together=value if self.together is None else max(value, self.together))
+
     def raised(self, row: int, value: float) -> "Known":
         """With a better bound for one row, and so for every set that it is in."""
         assert self.lower is not None
+        assert self.mixes is not None, "sets that were not looked at must not count as proved"
         lower = self.lower.clone()
         lower[row] = max(float(lower[row]), value)
         mixes = {
-            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix
-            for rows, mix in (self.mixes or {}).items()
+            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix for rows, mix in self.mixes.items()
         }
         return replace(self, lower=lower, mixes=mixes)
 
     def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
         """With a better bound for one set."""
-        return replace(self, mixes={**(self.mixes or {}), rows: mix})
+        assert self.mixes is not None, "sets that were not looked at must not count as proved"
+        return replace(self, mixes={**self.mixes, rows: mix})
 
     def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
         """Replay an image (`Query.replayed`) and keep it if it is the worst so far."""

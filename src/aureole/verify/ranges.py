@@ -76,7 +76,7 @@ def reach(
         lower, upper = found[z].lower.clone(), found[z].upper.clone()
         for chosen in (every[sampled], *every[~sampled].split(reaching.chunk)):
             if stop():
-                return found
+                break
             part_of = neurons[chosen]
             known = torch.stack([lower.view(-1)[part_of], -upper.view(-1)[part_of]], 1).numpy()
             if tiling is None:

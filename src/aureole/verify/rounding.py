@@ -1,6 +1,7 @@
 """How far float64 rounding may move a bound: what a proof must exceed."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -33,9 +34,7 @@ def errors(graph: Graph, region: Region) -> list[Float[Tensor, "batch *shape"]]:
         op = node.op
         match op:
             case Conv() | Linear():
-                size = apply(
-                    type(op)(**{**vars(op), "weight": op.weight.abs(), "bias": op.bias.abs()}), args, node.shape
-                )
+                size = apply(replace(op, weight=op.weight.abs(), bias=op.bias.abs()), args, node.shape)
                 terms += op.weight[0].numel() + op.weight[:, 0].numel() + math.prod(node.shape)
             case MaxPool():  # a bound may lean on every input of a window
                 plain = MaxPool(op.kernel, op.stride, op.padding)

@@ -5,7 +5,7 @@ or nothing at all; half of an encoding is enough for the first two and none is n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -75,7 +75,7 @@ def _through_weights(node: Node, pull: Pull, shape: tuple[int, ...]) -> Pull:
     bias = torch.zeros_like(op.bias)
 
     def through(weight: Tensor) -> Tensor:
-        part = Node(type(op)(**{**vars(op), "weight": weight, "bias": bias}), node.inputs, node.shape)
+        part = Node(replace(op, weight=weight, bias=bias), node.inputs, node.shape)
         return affine_rows(part, rows, shape)[0][0] > 0
 
     rising, falling = through(op.weight.clamp(min=0)), through(-op.weight.clamp(max=0))

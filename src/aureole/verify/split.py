@@ -5,6 +5,7 @@ Complete for them in the limit, because linear bounds become exact as boxes shri
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, Int8
@@ -80,6 +81,8 @@ class Split(Stage):
     batch: int = 48
     most_boxes: int = 400_000
     share: float = 0.8
+    needs_screen: ClassVar[bool] = False
+    finds: ClassVar[Why] = Why.SPLIT
     name: str = "split"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -103,9 +106,8 @@ class Split(Stage):
         except KeyboardInterrupt:  # the boxes before the last halving still cover the region
             known = replace(known, open_because=Why.INTERRUPTED)
         if not len(boxes):
-            return replace(known, proved=Why.SPLIT, together=max(proved, known.together or proved))
-        bound = min(proved, float(boxes.bound.min()))
-        known = replace(known, together=max(bound, known.together or bound))
+            return replace(known.at_least(proved), proved=Why.SPLIT)
+        known = known.at_least(min(proved, float(boxes.bound.min())))
         return replace(known, trouble=f"{len(boxes)} of {done} boxes left open by splitting")
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,8 +26,14 @@ from aureole.verify.solver import Status, solver
 
 
 class Stage(ABC):
-    """One way to learn more about a query."""
+    """One way to learn more about a query.
 
+    needs_screen: whether it reads what `Screen` finds out
+    finds:        what its witnesses are put down to
+    """
+
+    needs_screen: ClassVar[bool] = True
+    finds: ClassVar[Why] = Why.ATTACK
     name: str
 
     @abstractmethod
@@ -41,6 +48,7 @@ class Stage(ABC):
 class Screen(Stage):
     """Inner bounds and linear bounds with fixed slopes: which rows can fail at all?"""
 
+    needs_screen: ClassVar[bool] = False
     name: str = "screen"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -59,6 +67,7 @@ class Break(Stage):
     """Attack; the images it starts from include the corners that the bounds find weakest."""
 
     attack: Attack = field(default_factory=SmoothPgd)
+    needs_screen: ClassVar[bool] = False
     name: str = "attack"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
@@ -70,26 +79,18 @@ class Break(Stage):
         return known.seen(query, found.images[0])
 
 
-@dataclass(frozen=True, eq=False)
-class Climbed:
-    """Where a climb ended: mixing weights, if sets were mixed, and the relaxations' parameters."""
-
-    weights: Float[Tensor, "sets rows"] | None
-    parameters: Parameters
-
-
 def _mixes(
     sets: list[tuple[int, ...]],
     values: Float[Tensor, "sets"],
     weights: Float[Tensor, "sets rows"] | None,
-    found: Climbed,
+    parameters: Parameters,
 ) -> dict[tuple[int, ...], Mix]:
     assert weights is not None
     return {
         rows: Mix(
             float(values[n]),
             weights[n],
-            {i: {name: v[:, n : n + 1] for name, v in named.items()} for i, named in found.parameters.items()},
+            {i: {name: v[:, n : n + 1] for name, v in named.items()} for i, named in parameters.items()},
         )
         for n, rows in enumerate(sets)
     }
@@ -119,8 +120,8 @@ class Climb(Stage):
 
         every = _every(query, known)
         start = {i: {name: v[:, left] for name, v in named.items()} for i, named in every.items()}
-        values, found = self._optimise(query, known, query.rows[left], proved, start)
-        for i, named in found.parameters.items():
+        values, _, found = self._optimise(query, known, query.rows[left], proved, start)
+        for i, named in found.items():
             for name, value in named.items():
                 every[i][name][:, left] = value
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
@@ -141,11 +142,11 @@ class Climb(Stage):
         earlier = known.mixes or {}
         combinations = list(known.open_mixes(query)) or list(itertools.combinations(left.tolist(), order))
         sets = torch.tensor(combinations)
-        values, found = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
+        values, weights, found = self._optimise(query, known, query.rows[sets], lambda best: bool((best > goal).all()))
         alone = known.lower[sets].amax(-1)  # the largest row is at least that
         before = [earlier[rows].value if rows in earlier else -torch.inf for rows in combinations]
         values = torch.maximum(torch.maximum(values, alone), values.new_tensor(before))
-        return judge(query, replace(known, mixes={**earlier, **_mixes(combinations, values, found.weights, found)}))
+        return judge(query, replace(known, mixes={**earlier, **_mixes(combinations, values, weights, found)}))
 
     def _optimise(
         self,
@@ -154,8 +155,11 @@ class Climb(Stage):
         rows: torch.Tensor,
         stop: Callable[[torch.Tensor], bool],
         start: Parameters | None = None,
-    ) -> tuple[torch.Tensor, Climbed]:
-        """Search in float32 on the query's device, then evaluate in float64: only that counts."""
+    ) -> tuple[Float[Tensor, "sets"], Float[Tensor, "sets rows"] | None, Parameters]:
+        """The bounds, the mixing weights if sets were mixed, and the relaxations' parameters.
+
+        Searched in float32 on the query's device, then evaluated in float64: only that counts.
+        """
         found = optimise(
             query.fast, query.fast_region, rows[None].to(query.fast_region.lower), query.relaxed(known), self.ascent,
             start=start and cast(start, query.fast_region.lower),
@@ -170,10 +174,10 @@ class Climb(Stage):
         values = lower_bounds(query.graph, query.region, rows[None], known.relaxations, parameters or None)[0]
         short = (values <= query.slack).nonzero().squeeze(1)
         if len(short):
-            chosen = choice_bounds(query.graph, query.region, rows[short], known.bounds, known.relaxations)
+            chosen = choice_bounds(query.graph, query.region, rows[short], known.relaxations)
             if chosen is not None:
                 values = values.index_copy(0, short, torch.maximum(values[short], chosen))
-        return values, Climbed(weights, parameters)
+        return values, weights, parameters
 
 
 def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
@@ -229,6 +233,7 @@ class Milp(Stage):
     """
 
     most_seconds: float = float("inf")
+    finds: ClassVar[Why] = Why.MILP
     name: str = "milp"
     solver: str = "highs"
 
@@ -252,12 +257,12 @@ class Milp(Stage):
             return known
         match outcome.status:
             case Status.INFEASIBLE:
-                return replace(known, proved=Why.MILP, together=_best(known.together, 0.0))
+                return replace(known.at_least(0.0), proved=Why.MILP)
             case Status.TIME:
                 why, trouble = Why.DEADLINE, f"MILP with {encoding.program.binaries} binaries ran out of time"
                 # the depth below zero is at most its dual bound; sets that were not asked about are proved positive
                 if math.isfinite(outcome.bound) and outcome.bound > 0:
-                    known = replace(known, together=_best(known.together, -outcome.bound - query.slack))
+                    known = known.at_least(-outcome.bound - query.slack)
             case Status.SOLUTION if operator := inexact(query.graph):
                 why = Why.INCOMPLETE
                 trouble = f"{operator} has no exact encoding, and the MILP with its relaxation does not prove the spec"
@@ -275,10 +280,6 @@ class Milp(Stage):
             case Status.INTERRUPTED:
                 why, trouble = Why.INTERRUPTED, "interrupted while the MILP ran"
         return replace(known, open_because=why, trouble=trouble)
-
-
-def _best(known: float | None, new: float) -> float:
-    return new if known is None else max(known, new)
 
 
 def judge(query: Query, known: Known, by: Why = Why.BOUNDS) -> Known:

@@ -16,9 +16,9 @@ from torch import Tensor
 from aureole.bounds import minimizers
 from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
-from aureole.verify.prove import COMPLETE, WITNESS_BY, Portfolio, conclude
+from aureole.verify.prove import COMPLETE, Portfolio, conclude
 from aureole.verify.query import Hints, Known, Mix, Query
-from aureole.verify.stages import Climb, Ranges, Screen, Stage
+from aureole.verify.stages import Climb, Ranges, Screen, Stage, judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +42,22 @@ class Questions:
         budget: Budget,
         seed: int,
         device: torch.device | str = "cpu",
+        hints: Hints | None = None,
     ) -> "Questions":
-        """InputError in one line for what `Query.ask` refuses, and without any spec."""
+        """InputError in one line for what `Query.ask` refuses, and without any spec.
+
+        hints: about the rows of all specs, one spec after the other
+        """
         if not specs:
             raise InputError("no specs were given; pass at least one")
         rows = [torch.cat([s.rows(graph.classes), s.offsets(graph.classes)[:, None]], 1) for s in specs]
         merged, place = torch.unique(torch.cat(rows), dim=0, return_inverse=True)
         members = place.split([len(r) for r in rows])
         whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed, device=device)
+        if hints is not None:
+            first = place.new_full((len(merged),), len(place))
+            first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
+            whole = replace(whole, hints=hints.about(whole.rows[place], first))
         constants = torch.zeros(len(merged), dtype=torch.float64)  # Query.ask has put them into the graph
         each = tuple(
             replace(whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m])
@@ -57,6 +65,9 @@ class Questions:
         )
         return cls(whole, each, members)
 
+
+EFFORT = tuple(Why)
+"""Reasons, the one that says most about a conjunction last."""
 
 Deduce = Callable[[Sequence[Known]], Sequence[Known]]
 """What follows for all questions from what is known of each."""
@@ -75,6 +86,26 @@ class Work:
         self.alone: dict[int, Mix] = {}  # the best bound of single rows
         self.lowest = torch.full((len(questions.whole.rows),), torch.inf, dtype=torch.float64)
         self._deduce = deduce
+
+    @classmethod
+    def until(
+        cls,
+        questions: Questions,
+        method: Portfolio,
+        deduce: Deduce = lambda known: known,
+        enough: Callable[["Work"], bool] = lambda work: False,
+    ) -> "Work":
+        """The method's stages on all questions, until these are settled, or it is `enough`, or Ctrl-C."""
+        work = cls(questions, deduce)
+        work.show(questions.whole.region.center[0])
+        try:
+            for stage in method.stages:
+                if not work.open or questions.whole.budget.expired or enough(work):
+                    break
+                work.run(stage)
+        except KeyboardInterrupt:
+            work.interrupted()
+        return work
 
     @property
     def open(self) -> list[int]:
@@ -136,7 +167,8 @@ class Work:
         # a row that some image brings to zero cannot be proved
         rows = (wanted & (self.lowest > query.slack) & (self.whole.lower <= query.slack)).nonzero().squeeze(1)
         if len(rows):
-            part = replace(query, rows=query.rows[rows])
+            hints = query.hints and query.hints.about(query.rows, rows)
+            part = replace(query, rows=query.rows[rows], hints=hints)
             found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], proved=None))
             assert found.lower is not None
             self.alone = {int(rows[n]): mix for (n,), mix in (found.mixes or {}).items()}
@@ -155,9 +187,10 @@ class Work:
         assert self.whole.lower is not None
         for i in self.open:
             query, members = self.questions.each[i], self.questions.members[i]
+            lower, before = self.whole.lower[members], self.each[i].lower
             known = replace(
                 self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
-                lower=self.whole.lower[members],
+                lower=lower if before is None else torch.maximum(before, lower),
                 parameters={i: {n: v[:, members] for n, v in p.items()} for i, p in self.whole.parameters.items()},
             )  # fmt: skip
             if query.spec.order == 1:
@@ -166,9 +199,7 @@ class Work:
                 }
                 if all((int(n),) in alone for n in known.left(query)):  # sets that are not named count as proved
                     known = replace(known, mixes=alone)
-            bound = known.margin_bound(query.spec.order)
-            proved = bound is not None and bound > query.slack
-            self.each[i] = replace(known, proved=Why.BOUNDS) if proved else known
+            self.each[i] = judge(query, known)
             self.calls[i][name] += 1
         self.each = list(self._deduce(self.each))
 
@@ -185,12 +216,11 @@ class Work:
             self.each[i] = act(query, self.each[i])
             if act == stage:
                 self.calls[i][stage.name] += 1
-            why = WITNESS_BY.get(type(stage), Why.ATTACK)
             if self.each[i].broken:
-                self.why[i] = why
+                self.why[i] = stage.finds
             image = self.each[i].image
             if image is not None and image is not before:
-                self.show(image, why)
+                self.show(image, stage.finds)
             if self.each[i].proved:
                 self.each = list(self._deduce(self.each))
             if self.each[i].open_because is Why.INTERRUPTED:  # the stage kept what it knew; no other question is asked
@@ -205,6 +235,13 @@ class Work:
         """How far below zero the bound of a question lies."""
         bound = self.each[i].margin_bound(self.questions.each[i].spec.order)
         return torch.inf if bound is None else -bound
+
+    @property
+    def hints(self) -> Hints:
+        """About the rows of all questions, one question after the other."""
+        query, place = self.questions.whole, torch.cat(self.questions.members)
+        parameters = {i: {name: v[:, place] for name, v in named.items()} for i, named in self.whole.parameters.items()}
+        return Hints(query.original, query.region, self.whole.bounds, query.rows[place], parameters)
 
     def answers(self) -> tuple[Answer, ...]:
         """One per question."""
@@ -222,22 +259,10 @@ def _spread(values: Float[Tensor, "batch some *rest"], rows: Int[Tensor, "some"]
 
 
 def settle(
-    questions: Questions,
-    method: Portfolio = COMPLETE,
-    deduce: Deduce = lambda known: known,
-    enough: Callable[[Work], bool] = lambda work: False,
+    questions: Questions, method: Portfolio = COMPLETE, deduce: Deduce = lambda known: known
 ) -> tuple[Answer, ...]:
-    """Run the method's stages on all questions; `enough` ends the work early, and so does Ctrl-C (as in `prove`)."""
-    work = Work(questions, deduce)
-    work.show(questions.whole.region.center[0])
-    try:
-        for stage in method.stages:
-            if not work.open or questions.whole.budget.expired or enough(work):
-                break
-            work.run(stage)
-    except KeyboardInterrupt:
-        work.interrupted()
-    return work.answers()
+    """Run the method's stages on all questions; Ctrl-C ends the work as in `prove`."""
+    return Work.until(questions, method, deduce).answers()
 
 
 def prove_all(
@@ -248,15 +273,19 @@ def prove_all(
     *,
     budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
     seed: int = 0,
+    hints: Hints | None = None,
     device: torch.device | str = "cpu",
 ) -> Answer:
     """Decide whether all specs hold for every image of `region` (batch 1), as `prove` does for one.
 
     The margin is the smallest of theirs. VULNERABLE with the first spec found to fail, whose `claim` stands in
     `detail`; ROBUST when all are proved; else UNKNOWN, `detail` naming those left open. InputError as `prove`.
+
+    hints: of an earlier answer about the same graph and specs, used as by `prove`
     """
-    questions = Questions.ask(graph, region, specs, budget, seed, device)
-    answers = settle(questions, method, enough=lambda work: any(known.broken for known in work.each))
+    questions = Questions.ask(graph, region, specs, budget, seed, device, hints)
+    work = Work.until(questions, method, enough=lambda work: any(known.broken for known in work.each))
+    answers = work.answers()
     seconds = budget.clock() - questions.whole.started
     calls = dict(sum((Counter(a.calls) for a in answers), Counter()))
     broken = [(s, a) for s, a in zip(specs, answers, strict=True) if a.verdict is Verdict.VULNERABLE]
@@ -275,7 +304,7 @@ def prove_all(
     hardest = max((a for _, a in undecided) if undecided else answers, key=lambda a: EFFORT.index(a.why))
     return replace(
         weakest,
-        hints=_joined([a.hints for a in answers]),
+        hints=work.hints,
         verdict=Verdict.UNKNOWN if undecided else Verdict.ROBUST,
         why=hardest.why,
         margin_bound=min(bounds) if len(bounds) == len(answers) else None,
@@ -283,26 +312,3 @@ def prove_all(
         calls=calls,
         detail="; ".join(f"open: {s.claim} ({a.detail})" for s, a in undecided),
     )
-
-
-def _joined(hints: Sequence[Hints]) -> Hints:
-    """Hints about the rows of all specs, one spec after the other; their bounds hold for every one."""
-    first = hints[0]
-    rows = [hint.rows for hint in hints if hint.rows is not None]
-    same = all(
-        hint.parameters.keys() == first.parameters.keys()
-        and all(hint.parameters[i].keys() == named.keys() for i, named in first.parameters.items())
-        for hint in hints
-    )
-    parameters = {
-        i: {name: torch.cat([hint.parameters[i][name] for hint in hints], 1) for name in named}
-        for i, named in (first.parameters if same else {}).items()
-    }
-    return replace(first, rows=torch.cat(rows) if len(rows) == len(hints) else None, parameters=parameters)
-
-
-EFFORT = (
-    Why.ATTACK, Why.BOUNDS, Why.SPLIT, Why.BLOCKS, Why.LOCAL, Why.MILP,
-    Why.INCOMPLETE, Why.SOLVER, Why.DEADLINE, Why.INTERRUPTED,
-)  # fmt: skip
-"""Reasons, the one that says most about a conjunction last."""

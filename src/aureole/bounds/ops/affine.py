@@ -1,5 +1,7 @@
 """Convolution, fully connected layer, reshape and addition: all exact for linear bounds."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,7 +17,7 @@ def affine_interval(node: Node, inputs: list[Interval]) -> Interval:
     op = node.op
     assert isinstance(op, Conv | Linear)
     middle, radius = (inputs[0].upper + inputs[0].lower) / 2, (inputs[0].upper - inputs[0].lower) / 2
-    absolute = type(op)(**{**vars(op), "weight": op.weight.abs(), "bias": torch.zeros_like(op.bias)})
+    absolute = replace(op, weight=op.weight.abs(), bias=torch.zeros_like(op.bias))
     middle = apply(op, [middle], node.shape)
     radius = apply(absolute, [radius], node.shape)
     return Interval(middle - radius, middle + radius)
