@@ -17,7 +17,7 @@ PORTFOLIOS: dict[str, Portfolio] = {
     "blocks": Portfolio((Screen(), Climb(Ascent(steps=2)), Blocks())),
     "choices": Portfolio((Screen(), Break(), Choose())),
     "local": Portfolio((Screen(), Local(tries=2))),
-    "ranges": Portfolio((Screen(), Ranges(least=0))),
+    "ranges": Portfolio((Screen(), Break(), Ranges(least=0))),
     "split": Portfolio((Screen(), Split(most_boxes=200, least_open=0))),
 }
 HURRIED = Portfolio((Screen(), Milp(most_seconds=2e-3)))

@@ -95,12 +95,11 @@ def test_networks_of_other_kinds_are_left_alone():
     rows = torch.eye(4, dtype=F64)
     for s in (Sketch((2, 8, 8), seeded(0)).flat().linear(5).relu(), Sketch((2, 8, 8), seeded(0)).conv(3, 2).pool(2)):
         graph = (s.flat() if s.nodes[-1].shape != (5,) else s).linear(4).graph()
-        bounds = intermediate_bounds(graph, region)
-        assert choice_bounds(graph, region, rows, bounds, relax(graph, bounds)) is None
+        assert choice_bounds(graph, region, rows, relax(graph, intermediate_bounds(graph, region))) is None
     graph = net("overlapping", 0)
-    bounds = intermediate_bounds(graph, region)
-    assert choice_bounds(graph, region, rows, bounds, relax(graph, bounds)) is None
-    assert choice_bounds(graph, region, rows, bounds, relax(graph, bounds), Choices(overlapping=True)) is not None
+    relaxations = relax(graph, intermediate_bounds(graph, region))
+    assert choice_bounds(graph, region, rows, relaxations) is None
+    assert choice_bounds(graph, region, rows, relaxations, Choices(overlapping=True)) is not None
 
 
 def test_the_stage_proves_more_than_the_screen():
@@ -112,7 +111,7 @@ def test_the_stage_proves_more_than_the_screen():
         rows = spec.rows(4)
         relaxations = relax(graph, intermediate_bounds(graph, region))
         plain = lower_bounds(graph, region, rows[None], relaxations)[0].min()
-        chosen = choice_bounds(graph, region, rows, bounds, relaxations)
+        chosen = choice_bounds(graph, region, rows, relaxations)
         assert chosen is not None
         if float(chosen.min() - plain) < 1e-3:
             continue

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from provers import MILP
 class Struck(Stage):
     """Ctrl-C comes while it works."""
 
+    needs_screen: ClassVar[bool] = False
     name: str = "struck"
 
     def __call__(self, query: Query, known: Known) -> Known:

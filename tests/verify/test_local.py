@@ -204,6 +204,6 @@ def test_what_a_program_had_found_when_the_search_ended_counts(monkeypatch):
         return replace(known, margin=known.least - 1)
 
     monkeypatch.setattr(Local, "_solved", one_fails_one_is_ended)
-    query, known = asked(case(0))
+    query, known, _ = strip()
     alone = Local(tries=0, goal=-math.inf)(query, known)
     assert Local(tries=1, goal=-math.inf)(query, known).least == alone.least - 1
