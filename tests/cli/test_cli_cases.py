@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aureole.cli import answers as answers_module
 from aureole.cli import cases as cases_module
 from aureole.cli import inputs as inputs_module
+from aureole.cli import specs as specs_module
 from aureole.core import Answer, Rings, Verdict, Why
 from aureole.data import read_mask
 from aureole.verify import COMPLETE, INCOMPLETE, MILP
@@ -164,8 +164,8 @@ def test_a_later_run_goes_on(command, files, folder, monkeypatch):
     whole = Path("whole.jsonl").read_bytes()
     first, second, third, _ = whole.splitlines(keepends=True)
     asked: list[int] = []
-    real = answers_module.decide
-    monkeypatch.setattr(answers_module, "decide", lambda *a, **b: asked.append(a[3].k) or real(*a, **b))
+    real = specs_module.decide
+    monkeypatch.setattr(specs_module, "decide", lambda *a, **b: asked.append(a[3][0].k) or real(*a, **b))
     for kept, left in [
         (b"", [1, 2, 3, 4]),
         (first + second, [3, 4]),
@@ -203,13 +203,13 @@ def test_answers_to_other_cases_are_left_alone(command, files, folder):
 
 def test_ctrl_c_keeps_what_is_written(command, files, folder, monkeypatch):
     path = write(folder, [question(files, k=k) for k in (1, 2, 3)])
-    real, asked = answers_module.decide, []
+    real, asked = specs_module.decide, []
 
     def struck(*arguments, **more):
         asked.append(arguments)
         return real(*arguments, **more) if len(asked) != 2 else Answer(Verdict.UNKNOWN, Why.INTERRUPTED)
 
-    monkeypatch.setattr(answers_module, "decide", struck)
+    monkeypatch.setattr(specs_module, "decide", struck)
     done = command("prove", "--cases", path, "--out", "a.jsonl")
     assert (done.status, done.out) == (130, "")
     assert done.err == "aureole: interrupted: 1 of 3 cases are answered; the same command goes on from there\n"
@@ -232,7 +232,7 @@ def test_what_does_not_go_with_cases(command, files, folder):
 def test_a_proof_after_ctrl_c(command, files, monkeypatch):
     told = "interrupted in stage split"
     known = Answer(Verdict.UNKNOWN, Why.INTERRUPTED, margin_bound=-0.5, margin_seen=0.25, detail=told)
-    monkeypatch.setattr(answers_module.verify, "prove", lambda *a, **b: known)
+    monkeypatch.setattr(specs_module.verify, "prove", lambda *a, **b: known)
     done = command(*files.prove("--radius", "0.1", "--json"))
     assert (done.status, done.err) == (130, "aureole: interrupted: what was known by then\n")
     answer = json.loads(done.out)
@@ -267,7 +267,7 @@ def test_methods_and_solvers_on_the_command_line(command, files, monkeypatch):
         asked.append(method)
         return Answer(Verdict.UNKNOWN, Why.INCOMPLETE, stage_seconds={"screen": 0.25}, detail="not looked")
 
-    monkeypatch.setattr(answers_module.verify, "prove", prove)
+    monkeypatch.setattr(specs_module.verify, "prove", prove)
     for method in ("complete", "incomplete", "milp"):
         answer = json.loads(command(*files.prove("--radius", "1", "--json", "--method", method)).out)
         assert answer["stage_seconds"] == {"screen": 0.25}

@@ -76,12 +76,14 @@ def test_a_grey_image_goes_into_any_network_of_as_many_numbers(command, tmp_path
     assert scores(witness).argmax() != target
 
 
-def test_an_image_of_another_size_is_told(command, tmp_path, picture):
-    net = onnx_net(tmp_path / "net.onnx", [1, 8, 2, 1])
-    assert command("prove", net, picture, "--target", "0", "--k", "1", "--radius", "0").status == 0
-    np.save(tmp_path / "wide.npy", np.full((4, 5), 0.5))
-    done = command("prove", net, "wide.npy", "--target", "0", "--k", "1", "--radius", "0")
-    assert "wide.npy is 1x4x5 but the network takes 8x2x1" in done.complaint
+@pytest.mark.parametrize("shape", [[1, 8, 2, 1], [1, 2, 8], [1, 1, 2, 8], [1, 16]])
+def test_an_image_of_another_size_is_told(command, tmp_path, shape):
+    """Also where it has as many pixels: rows of another length are another image."""
+    net = onnx_net(tmp_path / "net.onnx", shape)
+    np.save(tmp_path / "other.npy", np.full((4, 4) if len(shape) > 2 else (4, 5), 0.5))
+    done = command("prove", net, "other.npy", "--target", "0", "--k", "1", "--radius", "0")
+    assert done.status == 2 and "other.npy is 1x4x" in done.complaint
+    assert f"but the network takes {'x'.join(map(str, shape[1:]))}" in done.complaint
 
 
 def test_neighborhoods_of_a_network_over_vectors(command, tmp_path, picture):

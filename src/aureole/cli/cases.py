@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,6 +76,7 @@ def answer_all(path: Path, out: Path | None, settings: Settings) -> None:
     than those of the file, or was begun with other settings.
     """
     lines = read_lines(path)
+    _check_places(lines, path)
     load = functools.cache(lambda net, arch, *scales: inputs.read_network(net, arch, settings.data_root, *scales))
     earlier = {} if out is None else read_answers(out, lines, path)
     kept = {
@@ -130,7 +131,8 @@ def _stands(answer: dict[str, Any], line: Line, folder: Path, settings: Settings
         digests = _digests(question, folder, _network(question, folder, load)[0])
     except InputError:
         return False  # asked again, it says what is wrong
-    return all(answer.get(name) == value for name, value in digests.items())
+    kept = question.witness is None or answer.get("witness") is None or Path(answer["witness"]).is_file()
+    return kept and all(answer.get(name) == value for name, value in digests.items())
 
 
 def _how(question: Question, settings: Settings) -> dict[str, Any]:
@@ -167,19 +169,38 @@ def _question(line: Line) -> Question:
 def _proved(question: Question, folder: Path, settings: Settings, load: Load) -> dict[str, Any]:
     how = _how(question, settings)
     timeout, seed = options.check_timeout(how["timeout"], "timeout"), options.check_seed(how["seed"], "seed")
-    place = None if question.witness is None else folder / question.witness
-    if place is not None and place.suffix != ".npy":
-        raise InputError(f"witness {question.witness} must end in .npy; name it so")
+    place = _place(question, folder)
+    if place is not None:
+        if place.suffix != ".npy":
+            raise InputError(f"witness {question.witness} must end in .npy; name it so")
+        names = (question.net, question.image, question.mask, question.radii)
+        options.check_file("witness", place, (folder / name for name in names if isinstance(name, str)))
     network, graph = _network(question, folder, load)
     spec, digests = _spec(question, graph), _digests(question, folder, network)
     pixels, graph = inputs.read_image_for(folder / question.image, graph)
     region = _region(question, folder, pixels)
     method = verify.portfolio(settings.method, settings.solver)
-    answer = answers.decide(graph, pixels, region, spec, Budget.seconds(timeout), seed, method, settings.device)
+    answer = specs.decide(graph, pixels, region, [spec], Budget.seconds(timeout), seed, method, settings.device)
     if answer.why is Why.INTERRUPTED:
         raise KeyboardInterrupt
     answers.keep_witness(answer, place)
     return answers.result(answer, place) | how | digests
+
+
+def _place(question: Question, folder: Path) -> Path | None:
+    return None if question.witness is None else folder / question.witness
+
+
+def _check_places(lines: Sequence[Line], path: Path) -> None:
+    """InputError where two lines write their witness into one file."""
+    met: dict[Path, int] = {}
+    for line in lines:
+        try:
+            place = _place(_question(line), path.parent)
+        except InputError:
+            continue  # its answer says what is wrong
+        if place is not None and (first := met.setdefault(place.resolve(), line.number)) != line.number:
+            raise InputError(f"{path}, lines {first} and {line.number} both write witness {place}; name another file")
 
 
 def _scales(values: list[float] | None) -> Scales:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,12 @@ def read_image_for(path: Path, graph: Graph) -> tuple[Float[Tensor, "channels he
 
 
 def taking_image(graph: Graph, image: Float[Tensor, "channels height width"]) -> Graph:
-    """The graph for grey images of this shape where it takes as many numbers in another; else the graph itself."""
-    same = len(image) == 1 and image.numel() == torch.Size(graph.input_shape).numel()
+    """The graph for grey images of this shape where it takes as many numbers as a vector; else the graph itself.
+
+    Also where the two shapes differ by axes of length 1 alone.
+    """
+    wanted, given = ([n for n in shape if n > 1] for shape in (graph.input_shape, image.shape))
+    same = len(image) == 1 and (wanted == given or (len(wanted) <= 1 and math.prod(wanted) == image.numel()))
     return taking(graph, tuple(image.shape)) if same else graph
 
 

@@ -87,6 +87,7 @@ def _side(answer: Answer) -> dict[str, Any]:
         "why": str(answer.why),
         "margin_bound": answer.margin_bound,
         "margin_seen": answer.margin_seen,
+        "slack": answer.slack,
     }
 
 

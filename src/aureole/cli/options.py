@@ -1,6 +1,7 @@
 """The options that several commands share, and the checks of their numbers."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -73,11 +74,13 @@ def check_out(folder: Path) -> Path:
     return folder
 
 
-def check_file(option: str, path: Path) -> Path:
-    """A file to write; InputError when its folder refuses, or when the path is a folder or a device.
+def check_file(option: str, path: Path, read: Iterable[Path | None] = ()) -> Path:
+    """A file to write; InputError when its folder refuses, or when the path is a folder, a device, or one of `read`.
 
     (Replacing a device would destroy it.)
     """
+    if any(place is not None and place.resolve() == path.resolve() for place in read):
+        raise InputError(f"{option} {path} is read as well; choose another path")
     if path.exists() and not path.is_file():
         raise InputError(f"{option} {path} is not a plain file; choose another path")
     probe(path.parent)

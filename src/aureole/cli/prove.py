@@ -44,7 +44,9 @@ def prove(
     solver: Annotated[str, typer.Option("--solver", help=f"The MILP's: {', '.join(verify.SOLVERS)}.")] = "highs",
     seed: options.Seed = 0,
     device: options.Device = "cpu",
-    witness: Annotated[Path | None, typer.Option("--witness", help="Write the witness here (.npy).")] = None,
+    witness: Annotated[
+        Path | None, typer.Option("--witness", help="Write the witness here (.npy); without one, the file goes.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Write a record and a picture into this folder; with --cases, the file of answers."),
@@ -75,7 +77,7 @@ def prove(
         return
     if net is None or image is None or not target or (k is None and threshold is None):
         raise InputError("NET, IMAGE, --target and --k are needed; pass them, or --cases with a file of questions")
-    _check(radius, radii, mask, witness, out)
+    _check(net, image, radius, radii, mask, witness, out)
     network, graph = inputs.read_network(net, arch, data_root, mean, std)
     asked = specs.named_specs(target, k, out_of_top, threshold, graph.classes)
     pixels, graph = inputs.read_image_for(image, graph)
@@ -123,7 +125,7 @@ def prove(
 def _check_cases(given: tuple[object, ...], out: Path | None) -> None:
     if any(value is not None for value in given):
         raise InputError(
-            "--cases goes with --timeout, --method, --solver, --seed, --data-root and --out alone; "
+            "--cases goes with --timeout, --method, --solver, --seed, --device, --data-root and --out alone; "
             "the rest stands in its lines"
         )
     if out is not None:
@@ -131,6 +133,8 @@ def _check_cases(given: tuple[object, ...], out: Path | None) -> None:
 
 
 def _check(
+    net: str,
+    image: Path,
     radius: float | None,
     radii: Path | None,
     mask: Path | None,
@@ -141,7 +145,7 @@ def _check(
     if radius is not None:
         options.check_radius(radius)
     if witness is not None:
-        options.check_file("--witness", witness)
+        options.check_file("--witness", witness, (Path(net), image, radii, mask))
         if witness.suffix != ".npy":
             raise InputError(f"--witness {witness} must end in .npy; name the file so")
     if out is not None:

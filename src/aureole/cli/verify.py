@@ -15,7 +15,7 @@ from aureole.cli.output import print_json
 from aureole.cli.progress import progress
 from aureole.cli.ready import ready
 from aureole.core import Budget, InputError
-from aureole.core.files import read_bytes, write_bytes
+from aureole.core.files import read_bytes, remove, write_bytes
 from aureole.core.spec import only_compares
 
 
@@ -25,7 +25,9 @@ def verify_property(
     timeout: options.Timeout = 60.0,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
-    witness: Annotated[Path | None, typer.Option("--witness", help="Write the counterexample here.")] = None,
+    witness: Annotated[
+        Path | None, typer.Option("--witness", help="Write the counterexample here; without one, the file goes.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Decide whether an input satisfies all assertions of SPEC.
@@ -36,7 +38,7 @@ def verify_property(
     options.check_timeout(timeout)
     options.check_seed(seed)
     if witness is not None:
-        options.check_file("--witness", witness)
+        options.check_file("--witness", witness, (net, spec))
     ready()
     budget = Budget.seconds(timeout)
     network = read_flat_network(net)
@@ -49,8 +51,10 @@ def verify_property(
     text = None
     if decided.witness is not None and decided.scores is not None:
         text = counterexample(network.flat(decided.witness), decided.scores)
-        if witness is not None:
-            write_bytes(witness, text.encode())
+    if witness is not None and text is not None:
+        write_bytes(witness, text.encode())
+    elif witness is not None:
+        remove(witness)  # an earlier question's
     if json:
         result: dict[str, Any] = {
             "result": str(decided.decision),

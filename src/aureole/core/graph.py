@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core.errors import InputError
+from aureole.core.spec import Spec, only_compares
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,14 @@ def check_finite(graph: Graph) -> None:
                         f"{node.name or type(node.op).__name__}.{part} holds NaN or infinite values; "
                         "pass finite weights"
                     )
+
+
+def check_comparable(graph: Graph, spec: Spec) -> None:
+    """InputError for a spec that reads more than the order of the scores of a model whose softmax was dropped."""
+    if graph.softmax and not only_compares(spec.rows(graph.classes), spec.offsets(graph.classes)):
+        raise InputError(
+            "the spec does more than compare two scores, but the network's softmax was dropped; state it for logits"
+        )
 
 
 def taking(graph: Graph, shape: tuple[int, ...]) -> Graph:

@@ -141,6 +141,8 @@ class Rows(Spec):
     def __post_init__(self) -> None:
         if not 1 <= self.nth <= len(self.weights):
             raise InputError(f"nth = {self.nth} does not fit {len(self.weights)} rows; pass 1..{len(self.weights)}")
+        if self.constants.shape != self.weights.shape[:1]:
+            raise InputError(f"{self.constants.numel()} constants for {len(self.weights)} rows; pass one per row")
         if not bool(self.weights.isfinite().all() and self.constants.isfinite().all()):
             raise InputError("the rows hold NaN or infinite numbers; pass finite weights and constants")
         if {self.weights.dtype, self.constants.dtype} != {torch.float64}:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aureole.core import Graph, InputError, Region, Rings, Spec, times
+from aureole.core.graph import check_comparable
 from aureole.core.scene import check_image
 from aureole.neighborhood.objective import OBJECTIVES
 
@@ -67,6 +68,7 @@ class Problem:
         self._check_limits()
         scores = self.graph.replay(self.image)
         for spec in self.specs:
+            check_comparable(self.graph, spec)
             margin = float(spec.margin(scores))
             if not margin > 0:
                 which = "the spec" if len(self.specs) == 1 else f"the spec {spec}"

@@ -12,8 +12,7 @@ from aureole.bounds import Bounds, Interval
 from aureole.bounds.linear import Parameters, Relaxations, relax
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why, times
 from aureole.core.device import CPU, usable
-from aureole.core.graph import check_finite, merge_rectified_pools
-from aureole.core.spec import only_compares
+from aureole.core.graph import check_comparable, check_finite, merge_rectified_pools
 from aureole.verify.rounding import slack
 
 
@@ -106,10 +105,7 @@ class Query:
         if not bool(region.lower.isfinite().all() and region.upper.isfinite().all()):
             raise InputError("region has infinite limits; pass a bounded box")
         check_finite(graph)
-        if graph.softmax and not only_compares(spec.rows(graph.classes), spec.offsets(graph.classes)):
-            raise InputError(
-                "the spec does more than compare two scores, but the network's softmax was dropped; state it for logits"
-            )
+        check_comparable(graph, spec)
         region = region.to(torch.float64)
         exact, inner = with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
         rows = inner.rows(exact.classes)
