@@ -158,6 +158,20 @@ def test_a_defect_of_ours_costs_its_line_alone(command, files, folder, monkeypat
     assert good["verdict"] == "ROBUST"
 
 
+def test_every_line_has_a_witness_of_its_own(command, files, folder):
+    lines = [question(files, radius=1.0, witness="w.npy"), "{", question(files, witness="w.npy")]
+    done = command("prove", "--cases", write(folder, lines), "--out", "a.jsonl")
+    assert "lines 1 and 3 both write witness" in done.complaint
+    assert not Path("a.jsonl").exists()
+
+
+def test_a_witness_that_is_gone_is_sought_again(command, files, folder):
+    path = write(folder, [question(files, radius=1.0, witness="w.npy")])
+    for _ in range(2):
+        assert command("prove", "--cases", path, "--out", "a.jsonl").status == 0
+        (folder / "w.npy").unlink()
+
+
 def test_a_later_run_goes_on(command, files, folder, monkeypatch):
     path = write(folder, [question(files, k=k) for k in (1, 2, 3, 4)])
     command("prove", "--cases", path, "--out", "whole.jsonl")

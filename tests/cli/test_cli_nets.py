@@ -210,3 +210,12 @@ def test_a_dropped_softmax_is_told(command, tmp_path, picture):
     net = onnx_net(tmp_path / "net.onnx", [1, 16], softmax=True)
     done = command("prove", net, picture, "--target", "0", "--k", "2", "--radius", "0")
     assert "the trailing Softmax was dropped" in done.out
+
+
+@pytest.mark.parametrize("targets", [("0",), ("0", "1")])
+def test_probabilities_are_no_logits(command, tmp_path, picture, targets):
+    """Found in review: logits below the threshold were called broken, whatever the probabilities."""
+    net = onnx_net(tmp_path / "net.onnx", [1, 16], softmax=True)
+    line = ["prove", net, picture, *(word for target in targets for word in ("--target", target)), "--radius", "0.01"]
+    for threshold in ("-1e3", "1e3"):
+        assert "softmax was dropped" in command(*line, "--threshold", threshold).complaint

@@ -134,6 +134,15 @@ def test_specs_that_do_not_go_together_are_told(command, files, more, told):
     assert told in command(*line, *more).complaint
 
 
+@pytest.mark.parametrize("which", ["image", "net", "link"])
+def test_what_is_read_is_no_place_for_a_witness(command, files, tmp_path, which):
+    Path("link.npy").symlink_to(files.image)
+    place = {"image": files.image, "net": files.net, "link": "link.npy"}[which]
+    before = Path(place).read_bytes()
+    assert "is read as well" in command(*files.prove("--radius", "0", "--witness", place)).complaint
+    assert Path(place).read_bytes() == before
+
+
 def test_a_witness_of_an_earlier_question_goes(command, files, tmp_path):
     """Found in review: it lay beside a record that says ROBUST."""
     line = ["prove", files.net, files.image, "--target", files.target, "--k", "2", "--out", "run"]

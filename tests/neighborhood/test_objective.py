@@ -121,8 +121,10 @@ def test_nothing_proved_has_no_size(linear_problem, name):
 def test_what_is_asked_is_checked(linear_problem):
     for more, words in (
         ({"objective": "max"}, "objective 'max' is unknown; pass one of sum, log, min"),
-        ({"cap": 1.5}, "cap of a ring is outside"),
-        ({"floor": float("nan")}, "floor of a ring is outside"),
+        ({"cap": 1.5}, "cap of ring 0 is 1.5"),
+        ({"floor": float("nan")}, "floor of ring 0 is nan"),
+        ({"weights": (1.0, 1e-38, 1e39)}, "weights are 1e-38, 1e.39"),
+        ({"weights": (0.0, 0.0, 0.0)}, "weights are all 0"),
         ({"floor": 0.4, "cap": 0.3}, "floor 0.4 of ring 0 is above its cap 0.3"),
         ({"floor": torch.zeros(2, dtype=F64)}, "2 floors for 3 rings"),
     ):

@@ -184,3 +184,16 @@ def test_no_robust_radii_exceed_it(seed):
         assert bound.value >= max(asked.size(radii) for radii in proved)
         for radii in proved:  # not even one by one: what is proved reaches none of the witnesses
             assert all(bool((radii <= ways_out(problem, image)).any()) for image in images)
+
+
+def test_what_fails_by_the_model_s_rounding_alone_rules_out_nothing(linear_problem):
+    """Radii around it may be proved, in exact arithmetic."""
+    problem = linear_problem()
+    left = Left(replace(problem, graph=replace(problem.graph, precision=torch.float32)))
+    held, failing = problem.image.clone(), torch.ones_like(problem.image)
+    held[0, 0, 0] += 0.01
+    assert problem.margin(problem.graph.replay(held)) > 0 >= problem.margin(problem.graph.replay(failing))
+    left.without(held)
+    assert len(left) == 0
+    left.without(failing)
+    assert len(left) == 1

@@ -199,7 +199,7 @@ def _check_places(lines: Sequence[Line], path: Path) -> None:
             place = _place(_question(line), path.parent)
         except InputError:
             continue  # its answer says what is wrong
-        if place is not None and (first := met.setdefault(place.resolve(), line.number)) != line.number:
+        if place is not None and (first := met.setdefault(place.absolute(), line.number)) != line.number:
             raise InputError(f"{path}, lines {first} and {line.number} both write witness {place}; name another file")
 
 

@@ -79,7 +79,7 @@ def check_file(option: str, path: Path, read: Iterable[Path | None] = ()) -> Pat
 
     (Replacing a device would destroy it.)
     """
-    if any(place is not None and place.resolve() == path.resolve() for place in read):
+    if path.exists() and any(place is not None and place.exists() and place.samefile(path) for place in read):
         raise InputError(f"{option} {path} is read as well; choose another path")
     if path.exists() and not path.is_file():
         raise InputError(f"{option} {path} is not a plain file; choose another path")

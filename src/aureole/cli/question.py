@@ -49,7 +49,8 @@ class Question:
         if not objects and len(others) == 1:
             objects = others
         if not objects:
-            raise InputError(f"no object is given; pass --object with one of the scene's labels {list(scene.labels)}")
+            left = ", ".join(map(str, others)) or "there is none"
+            raise InputError(f"no object is given; pass --object with a label of the scene that is no target ({left})")
         seen = [scene.mask(target) for target in targets if target in scene.labels]
         return cls(
             image=scene.image,

@@ -56,6 +56,8 @@ def maximize(
         if method not in METHODS:
             raise InputError(f"method {method!r} is unknown; pass one of {', '.join(METHODS)}")
         method = METHODS[method]
+    if not query_seconds > 0:
+        raise InputError(f"query_seconds is {query_seconds:g}; pass a number of seconds above 0")
     prover = Prover(problem, budget, seed, on_progress, query_seconds=query_seconds, device=usable(device))
     try:
         found = _below_floors(prover) or method.run(prover)

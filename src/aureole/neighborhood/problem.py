@@ -12,6 +12,9 @@ from aureole.core.graph import check_comparable
 from aureole.core.scene import check_image
 from aureole.neighborhood.objective import OBJECTIVES
 
+HEAVIEST = 1e9
+"""The largest weight, and one over the smallest: sizes are climbed in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -21,7 +24,7 @@ class Problem:
     image:     float64 in [0,1], shape (channels, height, width)
     rings:     the rings (or bands of rings) around the perturbed objects
     spec:      what must survive
-    weights:   one weight >= 0 per ring (float64)
+    weights:   one weight >= 0 per ring (float64); 0, or from 1e-9 to 1e9
     delta:     a ring is maximal when growing its radius by delta (pixel units) breaks a spec
     cap:       the largest radius worth having, one number or one per ring; 1 is the width of the pixel range [0,1]
     floor:     the smallest radius that an answer may have, one number or one per ring. The search starts there; where
@@ -53,14 +56,16 @@ class Problem:
                 f"rings are {times(self.rings.index.shape)} pixels but the image {times(self.image.shape)}; make them "
                 "around a mask of the image's height and width"
             )
+        object.__setattr__(self, "weights", torch.as_tensor(self.weights, dtype=torch.float64).detach())
         if self.weights.shape != (len(self.rings),):
             word = self._word
             raise InputError(
                 f"{self.weights.numel()} weights for {len(self.rings)} {word}s; give one weight per {word}"
             )
-        object.__setattr__(self, "weights", self.weights.detach().to(torch.float64))
-        if not bool((self.weights >= 0).all() and self.weights.isfinite().all() and self.weights.any()):
-            raise InputError("weights must be finite, >= 0 and not all zero")
+        usual = (self.weights == 0) | ((self.weights >= 1 / HEAVIEST) & (self.weights <= HEAVIEST))
+        if not bool(usual.all() and self.weights.any()):
+            unusual = ", ".join(f"{weight:g}" for weight in self.weights[~usual].tolist()[:3]) or "all 0"
+            raise InputError(f"weights are {unusual}; pass 0 or {1 / HEAVIEST:g} to {HEAVIEST:g}, and not all 0")
         if not 0 < self.delta < 1:
             raise InputError(f"delta is {self.delta:g}; pass a step in pixel units between 0 and 1")
         if self.objective not in OBJECTIVES:
@@ -79,8 +84,12 @@ class Problem:
 
     def _check_limits(self) -> None:
         for name, limits in (("floor", self.floors), ("cap", self.caps)):
-            if not bool(((limits >= 0) & (limits <= 1)).all()):
-                raise InputError(f"the {name} of a {self._word} is outside [0,1] (or NaN); pass radii in pixel units")
+            outside = (~((limits >= 0) & (limits <= 1))).nonzero().flatten().tolist()
+            if outside:
+                raise InputError(
+                    f"the {name} of {self._word} {outside[0]} is {float(limits[outside[0]]):g}; pass radii in pixel "
+                    "units, from 0 to 1"
+                )
         crossed = (self.floors > self.caps).nonzero().flatten().tolist()
         if crossed:
             ring = crossed[0]
@@ -191,4 +200,4 @@ def named_weights(name: str, rings: Rings) -> Float[Tensor, "rings"]:
         case "pixels":
             pixels = torch.tensor(rings.pixels, dtype=torch.float64)
             return pixels / pixels.mean()
-    raise InputError(f"weights {name!r} are unknown; pass one of {', '.join(WEIGHTS)}, or a comma-separated list")
+    raise InputError(f"weights {name!r} are unknown; pass one of {', '.join(WEIGHTS)}, or numbers")

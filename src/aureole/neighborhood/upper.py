@@ -95,6 +95,8 @@ class Left:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.images: list[Tensor] = []
+        single = problem.graph.precision != torch.float64
+        self._exact = problem.graph.to(torch.float64) if single else None
         self._rows = np.empty((0, len(problem.rings)))
         self._order = itertools.count()  # of equal boxes the older comes first
         self._heap: list[tuple[float, int, np.ndarray, np.ndarray]] = []
@@ -109,7 +111,13 @@ class Left:
         return len(self._rows)
 
     def without(self, image: Float[Tensor, "channels height width"]) -> None:
-        """Rule out all radii that reach the image, on which a spec fails."""
+        """Rule out all radii that reach the image, on which a spec fails.
+
+        An image that fails by the rounding of a model in float32 alone rules out nothing: radii around it may be
+        proved, for the model's weights in exact arithmetic.
+        """
+        if self._exact is not None and float(self.problem.margin(self._exact(image.double()[None])[0])) > 0:
+            return
         row = ways_out(self.problem, image).numpy()
         if (self._rows <= row).all(1).any():
             return  # another witness rules out as much

@@ -85,7 +85,7 @@ def _reading(run: Run) -> str:
         "Brighter is more robust; the colours mean the same in all squares. "
         f"Size: {what} ({words.weights(config)} weights).\n"
         f"Oracle: the expanding search of Mour's proposal (2023), with its two ways to shrink a neighborhood that\n"
-        f"failed; certificate: this package's own method. At most {config['timeout']:g} s each."
+        f"failed; certificate: this package's own method. About {config['timeout']:g} s each."
     )
 
 
@@ -100,7 +100,7 @@ def _heat_map(figure: Figure, axes: Axes, run: Run, norm: LogNorm | None, *, bar
     if Array.TARGET_MASK in run.arrays:
         style.outline(axes, run.arrays[Array.TARGET_MASK].astype(bool), style.TARGET, width=1.0, halo="black")
     proved = result["verdict"] == "ROBUST"
-    note = f"size {style.number(result['size'])}, {result['seconds']:.1f} s" if proved else "nothing proved in time"
+    note = f"size {style.proved(result['size'])}, {result['seconds']:.1f} s" if proved else "nothing proved in time"
     style.heading(axes, run.method, note if twin is None or not proved else f"{note}; the same radii")
     if bar and norm is not None:
         colours = figure.colorbar(picture, cax=axes.inset_axes((1.04, 0.0, 0.05, 1.0)))

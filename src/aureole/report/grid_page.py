@@ -21,11 +21,11 @@ def sentences(rows: Sequence[Sequence[Run]]) -> list[str]:
         ratios = [_ratio(best, run) for run in others]
         compared = f": {' and '.join(ratios)}" if ratios else ""
         said += _twins(row)
-        said.append(f"{first.network}: {first.in_prose} proves the largest size, {style.number(best)}{compared}.")
+        said.append(f"{first.network}: {first.in_prose} proves the largest size, {style.proved(best)}{compared}.")
     largest = {row[0].network: max(float(run.record.result["size"]) for run in row) for row in rows}
     if len(largest) > 1 and max(largest.values()) > 0:
         order = sorted(largest, key=lambda name: -largest[name])
-        listed = ", then ".join(f"{name} ({style.number(largest[name])})" for name in order)
+        listed = ", then ".join(f"{name} ({style.proved(largest[name])})" for name in order)
         said.append(f"On this image the networks rank, by the largest size proved: {listed}.")
     return said
 
@@ -56,9 +56,9 @@ def html_page(rows: Sequence[Sequence[Run]], picture: str) -> str:
             run.network,
             run.method,
             run.record.result["verdict"],
-            style.number(run.record.result["size"]),
-            style.number(run.radii.max()),
-            style.number(run.radii[0]),
+            style.proved(run.record.result["size"]),
+            style.proved(run.radii.max()),
+            style.proved(run.radii[0]),
             str(sum(run.record.result["calls"].values())),
             f"{run.record.result['seconds']:.1f}",
         )

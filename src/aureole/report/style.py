@@ -135,6 +135,11 @@ def largest_channel(difference: np.ndarray) -> np.ndarray:
 UP, DOWN, NEAREST = "ROUND_CEILING", "ROUND_FLOOR", "ROUND_HALF_EVEN"
 
 
+def proved(value: Any) -> str:
+    """A proved size or radius as a short number, rounded down."""
+    return number(value, rounding=DOWN)
+
+
 def number(value: Any, digits: int = 3, rounding: str = NEAREST) -> str:
     """A short number; a dash for nothing.
 

@@ -99,7 +99,8 @@ def size(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 def weights(config: Mapping[str, Any]) -> str:
     """The name of the weights, or what stands for a list of them."""
-    return str(config["weights"]) if isinstance(config["weights"], str) else "own"
+    named = isinstance(config["weights"], str) and config["weights"].isidentifier()
+    return str(config["weights"]) if named else "own"
 
 
 def spans(rings: Sequence[int]) -> str:
