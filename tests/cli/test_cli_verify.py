@@ -48,6 +48,7 @@ def net(tmp_path):
 
 
 def test_unsat(command, net, tmp_path):
+    Path("w.txt").write_text("an earlier question's")
     done = command("verify", net, _property(tmp_path / "p.vnnlib", "(>= Y_0 1.5)"), "--witness", "w.txt")
     assert (done.status, done.err) == (0, "")
     assert done.out.splitlines()[0] == "unsat"

@@ -1,5 +1,7 @@
 """Questions that share their work, conjunctions and labels, beyond what the oracles check."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from aureole.core import AboveThreshold, Budget, Graph, InputError, OutOfTopK, R
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, Portfolio, Standing, classify_labels, prove, prove_all
 from aureole.verify import labels as labels_module
-from aureole.verify.query import Known
+from aureole.verify import stages as stages_module
+from aureole.verify import together as together_module
+from aureole.verify.query import Known, Query
 from aureole.verify.stages import Break, Climb, Milp, Screen
 from aureole.verify.together import Questions, settle
 from nets_zoo import F64, Sketch, seeded
@@ -105,10 +109,10 @@ def blind(stage: Milp) -> Portfolio:
     """Screen finds nothing out, so that every question reaches the stage."""
 
     class Blind(Screen):
-        def __call__(self, query, known):
-            known = super().__call__(query, known)
+        def looked(self, query, known):
+            known, corners = super().looked(query, known)
             assert known.lower is not None
-            return Known(known.bounds, known.relaxations, torch.full_like(known.lower, -1.0))
+            return Known(known.bounds, known.relaxations, torch.full_like(known.lower, -1.0)), corners
 
     return Portfolio((Blind(), stage))
 
@@ -218,3 +222,26 @@ def test_hints_of_all_specs_are_a_start():
     plain, told = (prove_all(graph, region, specs, at_once, hints=hints) for hints in (None, climbed.hints))
     assert told.margin_bound == pytest.approx(climbed.margin_bound)
     assert plain.margin_bound < climbed.margin_bound - 1e-4
+
+
+# ---- many rows
+
+
+def test_rows_in_parts_are_the_same(monkeypatch):
+    graph, region = small(9), Region.ball(IMAGE, 0.05)
+    whole = classify_labels(graph, region, 2)
+    monkeypatch.setattr(stages_module, "PART", 2)
+    monkeypatch.setattr(together_module, "PART", 2)
+    for label, other in zip(whole.answers, classify_labels(graph, region, 2).answers, strict=True):
+        assert (label.standing, label.stays_in.margin_bound) == (other.standing, other.stays_in.margin_bound)
+
+
+def test_rows_hear_of_the_time_limit(monkeypatch):
+    """What was not bounded by then proves nothing."""
+    graph, ticks = small(8), itertools.count()
+    budget = Budget(1.0, 0.0, lambda: float(next(ticks)))
+    query = Query.ask(graph, Region.ball(IMAGE, 0.02), TopK(0, 1), budget, 0)
+    monkeypatch.setattr(stages_module, "PART", 1)
+    known, corners = Screen().looked(query, Known())
+    assert known.lower.isfinite().sum() == 1 and (known.lower == -torch.inf).sum() == 2
+    assert known.proved is None and corners.shape == (3, 1, 2, 2)

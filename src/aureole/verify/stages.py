@@ -24,6 +24,9 @@ from aureole.verify.query import Known, Mix, Query
 from aureole.verify.ranges import Reaching, reach, undecided
 from aureole.verify.solver import Status, solver
 
+PART = 128
+"""Rows bounded, or images evaluated, at a time: more of them take memory and hear of the time limit late."""
+
 
 class Stage(ABC):
     """One way to learn more about a query.
@@ -52,14 +55,26 @@ class Screen(Stage):
     name: str = "screen"
 
     def __call__(self, query: Query, known: Known) -> Known:  # noqa: D102
+        return self.looked(query, known)[0]
+
+    def looked(self, query: Query, known: Known) -> tuple[Known, Float[Tensor, "rows *shape"]]:
+        """What is known then, and the corner of the region where each row's linear bound is least.
+
+        Many rows are bounded in parts, until the time is over; what is left has no bound then.
+        """
         offered = query.hints.bounds_for(query) if query.hints else None
         bounds = intermediate_bounds(query.graph, query.region, offered)
         relaxations = relax(query.graph, bounds)
-        values, coefficients = lower_planes(query.graph, query.region, query.rows[None], relaxations)
-        lower, corners = values[0], minimizers(coefficients, query.region)[0]
+        lower = query.rows.new_full((len(query.rows),), -torch.inf)
+        corners = query.region.center.expand(len(query.rows), *query.region.shape).clone()
+        for n, chosen in enumerate(torch.arange(len(query.rows)).split(PART)):
+            if n and query.budget.expired:
+                break
+            values, coefficients = lower_planes(query.graph, query.region, query.rows[None, chosen], relaxations)
+            lower[chosen], corners[chosen] = values[0], minimizers(coefficients, query.region)[0]
         known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
         weakest = lower.argsort()[: query.spec.order + 1]
-        return judge(query, replace(known, starts=(*known.starts, *corners[weakest])))
+        return judge(query, replace(known, starts=(*known.starts, *corners[weakest]))), corners
 
 
 @dataclass(frozen=True)

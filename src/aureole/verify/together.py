@@ -13,12 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aureole.bounds import minimizers
-from aureole.bounds.linear import lower_planes
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, Portfolio, conclude
 from aureole.verify.query import Hints, Known, Mix, Query
-from aureole.verify.stages import Climb, Ranges, Screen, Stage, judge
+from aureole.verify.stages import PART, Climb, Ranges, Screen, Stage, judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +142,12 @@ class Work:
 
     def _screen(self, stage: Screen) -> None:
         query = self.questions.whole
-        self.whole = stage(query, self.whole)
+        self.whole, corners = stage.looked(query, self.whole)
         self._inherit(stage.name)
-        if not self.open:
+        if not self.open or query.budget.expired:
             return
-        planes = lower_planes(query.graph, query.region, query.rows[None], self.whole.relaxations)[1]
-        corners = minimizers(planes, query.region)[0]
         with torch.no_grad():
-            scores = query.graph(corners)
+            scores = torch.cat([query.graph(part) for part in corners.split(PART)])
         self.lowest = torch.minimum(self.lowest, query.inner.values(scores).amin(0))
         for i in self.open:
             worst = self.questions.each[i].inner.margin(scores).argsort()
