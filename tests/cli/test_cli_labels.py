@@ -26,7 +26,7 @@ def test_one_json_object(command, files):
 
 
 def test_every_standing_adds_up(command, files):
-    answer = json.loads(command(*labels(files, "--radius", "1", "--seconds", "2", "--json")).out)
+    answer = json.loads(command(*labels(files, "--radius", "1", "--timeout", "2", "--json")).out)
     assert {row["standing"] for row in answer["labels"]} <= set(STANDINGS)
     assert answer["settled"] == sum(row["standing"] != "unknown" for row in answer["labels"])
     assert any(row["standing"] == "both" for row in answer["labels"])
@@ -44,7 +44,7 @@ def test_a_table_for_people(command, files):
 
 
 def test_what_is_open_is_told(command, files):
-    done = command(*labels(files, "--radius", "0.01", "--seconds", "1e-9"))
+    done = command(*labels(files, "--radius", "0.01", "--timeout", "1e-9"))
     assert "can it leave?" in done.out and "can it enter?" in done.out
     assert "0 of 10 settled" in done.out
 

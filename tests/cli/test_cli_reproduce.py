@@ -15,7 +15,7 @@ def line(files, monkeypatch):
     scene = json.loads((files.folder / "scene/scene.json").read_text())
     module_label = next(label for label in map(str, scene["labels"]))
     return ["reproduce", "layer-neighborhoods", "--nets", files.net, "--scene", files.scene, "--target", module_label,
-            "--seconds", "0.5", "--out", "out"]  # fmt: skip
+            "--timeout", "0.5", "--out", "out"]  # fmt: skip
 
 
 def test_a_page_from_records_that_are_kept(command, line, files, tmp_path, monkeypatch):
@@ -31,7 +31,7 @@ def test_a_page_from_records_that_are_kept(command, line, files, tmp_path, monke
     monkeypatch.setattr(reproduce, "record_answer", lambda *_: pytest.fail("computed again"))
     assert command(*line).out.splitlines() == result["pictures"]
     monkeypatch.setattr(reproduce, "record_answer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert command(*line, "--seconds", "0.4").status == 130  # another question
+    assert command(*line, "--timeout", "0.4").status == 130  # another question
 
 
 def _nine_highest(about):

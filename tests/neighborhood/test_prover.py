@@ -114,7 +114,7 @@ def test_a_margin_that_the_model_loses_in_rounding_is_told():
 
 def test_prices_are_those_of_the_radii(linear_problem):
     prover = proved(linear_problem(), [0.3, 0.1, 0.1])
-    assert prover.prices.tolist() == pytest.approx([2.0, 0.5, 0.25])
+    assert prover.prices().tolist() == pytest.approx([2.0, 0.5, 0.25])
 
 
 def test_no_radius_is_asked_about_twice(linear_problem):

@@ -25,7 +25,7 @@ def labels(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG (8 bit) or .npy image.")],
     k: Annotated[int, typer.Option("--k", help="How many of the highest scores count as in.")],
     radius: Annotated[float, typer.Option("--radius", help="One radius for every pixel.")],
-    seconds: Annotated[float, typer.Option("--timeout", "--seconds", help="Seconds for all labels together.")] = 60.0,
+    seconds: Annotated[float, typer.Option("--timeout", help="Seconds for all labels together.")] = 60.0,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     arch: options.Arch = None,

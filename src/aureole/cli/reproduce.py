@@ -39,7 +39,7 @@ def layer_neighborhoods(
     networks: Annotated[str, typer.Option("--nets", help="Networks, separated by commas.")] = ",".join(nets.SHIPPED),
     target: Annotated[int | None, typer.Option("--target", help="The label that must survive; else the first.")] = None,
     perturbed: Annotated[int | None, typer.Option("--object", help="The object to perturb around.")] = None,
-    seconds: Annotated[float, typer.Option("--timeout", "--seconds", help="Seconds for each of the searches.")] = 30.0,
+    seconds: Annotated[float, typer.Option("--timeout", help="Seconds for each of the searches.")] = 30.0,
     objective: Objective = "sum",
     weights: Weights = "uniform",
     out: Annotated[Path, typer.Option("--out", help="Folder of the page and the records.")] = Path("reproduced"),

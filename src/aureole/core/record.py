@@ -26,7 +26,7 @@ ARRAYS_NAME = "arrays.safetensors"
 
 
 class Array(StrEnum):
-    """The names of a record's arrays. `aureole.cli.records` writes them, `aureole.report` reads them."""
+    """The names of a record's arrays. Written by `cli.records` and `neighborhood.recording`, read by `report`."""
 
     IMAGE = "image"  # (C,H,W)
     MASK = "mask"  # (H,W) uint8, non-zero at the perturbed object

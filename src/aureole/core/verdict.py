@@ -39,7 +39,7 @@ class Answer:
     verdict:      see `Verdict`
     why:          what decided it
     margin_bound: a proved lower bound of the margin over the region, in score units; None when none was computed
-    margin_seen:  the smallest margin met at an image inside the region (float64 replay); None when none was tried
+    margin_seen:  the smallest margin met at an image inside the region (replayed); None when none was tried
     witness:      an image inside the region where the replayed margin is <= 0, with VULNERABLE only
     weakest:      the image where `margin_seen` was met
     slack:        what the deciding bound had to exceed, in score units

@@ -43,7 +43,7 @@ def concluded(
     """
     with prover.in_share(BRACKET):
         prover.bracket(*nearer)
-    found, spent = prover.finish(look=True, prices=prover.prices), prover.budget.spent
+    found, spent = prover.finish(look=True, prices=prover.prices()), prover.budget.spent
     if used == 1:
         return found
     bounding = prover.budget.at_most(max((1 / used - 1) * spent, SHORT))  # a budget without end is not for this

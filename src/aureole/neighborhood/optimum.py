@@ -69,7 +69,7 @@ class Optimum(Method):
         except KeyboardInterrupt:
             interrupted = True
             prover.remember(left.images)
-        found = prover.finish(look=True, prices=prover.prices)
+        found = prover.finish(look=True, prices=prover.prices())
         if interrupted:  # maybe in the middle of a step of the search over what is left
             left = Left(problem)
         for image in prover.witnesses:

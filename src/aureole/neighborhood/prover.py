@@ -66,7 +66,6 @@ class Prover:
         """A new one, always the same: what is repeated draws the same numbers."""
         return torch.Generator().manual_seed(self.seed)
 
-    @property
     def prices(self) -> Float[Tensor, "rings"]:
         """By how much the margin that linear bounds certify falls at the best radii, per unit of each."""
         return climb(

@@ -1,6 +1,6 @@
-"""Tensors of an ONNX model while it becomes a graph: where each element lies, and affine steps not yet written down.
+"""Tensors of a model while it becomes a graph: where each element lies, and affine steps not yet written down.
 
-ONNX models move numbers about (Flatten, Transpose, Reshape, …) and scale them elementwise (normalisation, biases, batch
+Models move numbers about (Flatten, Transpose, Reshape, …) and scale them elementwise (normalisation, biases, batch
 norms). Both are kept beside the node they act on: an array of positions, and a scale and shift per element. So moves
 cost nothing, a Transpose disappears into the weights of the next layer, and elementwise steps into their neighbours.
 """

@@ -58,8 +58,8 @@ def prove(
 
     ROBUST:     a float64 bound of the margin exceeds the slack (`rounding.slack` says why that covers rounding), or
                 a solver finds the existence of a failure infeasible even with that slack granted.
-    VULNERABLE: an image inside the region, to the last bit, whose margin is <= 0 when replayed in float64 through the
-                original model.
+    VULNERABLE: an image inside the region, to the last bit, whose margin is <= 0 when replayed through the original
+                model (in float64; ONNX models in their own precision).
     UNKNOWN:    everything else, with the reason and the best bound and attack so far.
 
     Ctrl-C ends the work, not the program: what is known comes back, as UNKNOWN with `why` INTERRUPTED where it does not
