@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from aureole import nets
+from aureole.cli.inputs import read_edges, read_limits, read_weights
 from aureole.cli.question import from_files
-from aureole.core import Rings
+from aureole.core import Budget, Rings, TopK
 from aureole.core.record import read_record
 from aureole.data import read_scene
+from aureole.neighborhood import Problem, maximize
 from aureole.neighborhood.prover import Prover
 
 KEYS = {"verdict", "radii", "ring_pixels", "size", "maximal", "open_rings", "upper_bound", "gap", "seconds", "calls",
@@ -193,3 +195,22 @@ def test_a_scene_s_name_is_no_path(command, files, tmp_path):
     assert done.status == 0, done.err
     (folder,) = (tmp_path / "aureole-out").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("method", ["uniform", "bisection", "certificate"])
+def test_the_same_radii_from_the_record(command, files, tmp_path, method):
+    """The record says all that was asked; searches that end by themselves find the same again."""
+    more = ("--bands", "0,8", "--cap", "0.002", "--method", method, "--timeout", "60", "--seed", "3")
+    assert command(*files.neighborhood(Path("o"), *more)).status == 0
+    record, arrays = read_record(tmp_path / "o")
+    asked, network = record.config, nets.load(files.net)
+    assert record.network["sha256"] == network.sha256 and record.result["seconds"] < 50
+    rings = Rings.around(arrays["mask"].bool()).banded(read_edges(asked["bands"]))
+    weights = read_weights(asked["weights"], rings)
+    problem = Problem(
+        network.graph, arrays["image"], rings, TopK(asked["target"], asked["k"]), weights, asked["delta"],
+        read_limits("cap", asked["cap"]), read_limits("floor", asked["floor"]), asked["objective"],
+    )  # fmt: skip
+    found = maximize(problem, asked["method"], budget=Budget.seconds(asked["timeout"]), seed=asked["seed"])
+    assert found.radii.tolist() == record.result["radii"] == arrays["radii"].tolist()
+    assert found.radii.any()
