@@ -28,7 +28,7 @@ class Attack(ABC):
         spec: Spec,
         *,
         generator: torch.Generator,
-        budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+        budget: Budget = Budget(),
         starts: Float[Tensor, "batch starts *shape"] | None = None,
         device: torch.device | str = "cpu",
     ) -> Found:

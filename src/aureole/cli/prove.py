@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from aureole import verify
 from aureole.cli import answers, inputs, options, records, specs
@@ -81,14 +83,7 @@ def prove(
     network, graph = inputs.read_network(net, arch, data_root, mean, std)
     asked = specs.named_specs(target, k, out_of_top, threshold, graph.classes)
     pixels, graph = inputs.read_image_for(image, graph)
-    marked = None if mask is None else inputs.read_fitting_mask(mask, pixels)
-    ring_radii = None
-    if radii is not None and marked is not None:
-        rings = Rings.around(marked)
-        ring_radii = inputs.read_radii(radii, rings)
-        region = Region.ringed(pixels, rings, ring_radii)
-    else:
-        region = Region.ball(pixels, float(radius or 0.0))
+    marked, ring_radii, region = _region(pixels, radius, radii, mask)
 
     ready()
     with progress(f"proving label {', '.join(map(str, target))} in {network.name}", timeout):
@@ -99,13 +94,11 @@ def prove(
         "target": target[0] if len(target) == 1 else target, "k": k, "radius": radius, "timeout": timeout, "seed": seed,
         "method": method, "solver": solver, "device": device,
     }  # fmt: skip
-    config |= {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
-    if out_of_top:
-        config["out_of_top"] = True
-    if threshold is not None:
-        config["threshold"] = threshold
-    if ring_radii is not None:
-        config["radii"] = ring_radii.tolist()
+    more = {
+        "mean": mean, "std": std, "out_of_top": out_of_top or None, "threshold": threshold,
+        "radii": None if ring_radii is None else ring_radii.tolist(),
+    }  # fmt: skip
+    config |= {name: value for name, value in more.items() if value is not None}
     result = answers.result(answer, place) | {"record": None, "notes": list(graph.notes)}
     if out is not None:
         result["record"] = str(out)
@@ -120,6 +113,18 @@ def prove(
         _tell(answer, result, network.name, "; ".join(spec.claim for spec in asked), pictures)
     if answer.why is Why.INTERRUPTED:
         raise Interrupted("interrupted: what was known by then")
+
+
+def _region(
+    pixels: answers.Image, radius: float | None, radii: Path | None, mask: Path | None
+) -> tuple[Bool[Tensor, "height width"] | None, Float[Tensor, "rings"] | None, Region]:
+    """The mask and one radius per ring, where these were given, and the region that is asked about."""
+    marked = None if mask is None else inputs.read_fitting_mask(mask, pixels)
+    if radii is None or marked is None:
+        return marked, None, Region.ball(pixels, float(radius or 0.0))
+    rings = Rings.around(marked)
+    ring_radii = inputs.read_radii(radii, rings)
+    return marked, ring_radii, Region.ringed(pixels, rings, ring_radii)
 
 
 def _check_cases(given: tuple[object, ...], out: Path | None) -> None:

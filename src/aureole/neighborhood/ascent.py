@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aureole.bounds import Interval, intermediate_bounds, lower_bounds, relax
@@ -111,7 +111,6 @@ def climb_all(
         raise ValueError(
             f"{len(graphs)} graphs, rows {sorted(counts)}; pass problems of one graph and as many rows each"
         )
-    each = range(len(problems))
     graph = merge_rectified_pools(problems[0].graph.to(torch.float64)).to(torch.float32, device)
     images = torch.stack([p.image for p in problems]).to(device, torch.float32)
     rows, offsets = (torch.stack(parts).to(images) for parts in zip(*(p.every_row for p in problems), strict=True))
@@ -128,9 +127,7 @@ def climb_all(
     log_radii = begun.clone().requires_grad_(True)
     free: dict[int, dict[str, Tensor]] = {}
     adam = torch.optim.Adam([{"params": [log_radii]}], betas=(0.8, 0.95), foreach=True)
-    multiplier, best = torch.zeros_like(unit), [start.to(images) for start in starts]
-    size, met = [p.size(start) for p, start in zip(problems, starts, strict=True)], [False] * len(problems)
-    kept: dict[int, dict[str, Tensor]] = {}
+    multiplier, best = torch.zeros_like(unit), _Best(problems, starts, images)
     offered = {int(ascent.steps * (2 / 3) ** n) for n in range(1, ascent.offers + 1)}
     for step in range(ascent.steps + 1):
         radii = log_radii.exp()
@@ -145,22 +142,15 @@ def climb_all(
             goal = torch.minimum(goal, margins.detach() / unit) - ascent.fall
         adam.zero_grad(set_to_none=True)
         short = goal - margins / unit
-        active = multiplier + ascent.penalty * short.detach() > 0
-        penalty = torch.where(active, multiplier * short + ascent.penalty / 2 * short**2, 0 * short)
         sizes = torch.stack([p.value(part) for p, part in zip(problems, scenes.parts(radii), strict=True)])
         # a whisper of every row keeps the slopes of those that are not the margin now from going stale
-        (-sizes.log() + penalty - 1e-3 * values.sum(1) / unit).sum().backward()
-        good = (margins.detach() > (goal - ascent.near) * unit).tolist()
-        for n, part in zip(each, scenes.parts(radii.detach()), strict=True):
-            if good[n] and problems[n].size(part) > size[n]:
-                best[n], size[n], met[n] = part.clone(), problems[n].size(part), True
-                _keep(kept, free, n)
+        (-sizes.log() + _penalty(short, multiplier, ascent.penalty) - 1e-3 * values.sum(1) / unit).sum().backward()
+        best.take(scenes.parts(radii.detach()), margins.detach() > (goal - ascent.near) * unit, free)
         if step == ascent.steps or budget.expired:
             break
         if step in offered:
-            for n in each:
-                if met[n]:
-                    offer(n, _capped(problems[n], best[n]), _hints(problems[n], kept, n))
+            for n in sorted(best.met):
+                offer(n, *best.told(n))
         multiplier = (multiplier + 0.3 * ascent.penalty * short.detach()).clamp(min=0)
         for group, rate in zip(adam.param_groups, ascent.rates, strict=False):
             group["lr"] = rate * ascent.end ** (step / ascent.steps) * min((step + 1) / ascent.warm, 1)
@@ -170,18 +160,52 @@ def climb_all(
                 log_radii.copy_(torch.maximum(log_radii, scenes.flat(least).log()))
             log_radii.copy_(torch.minimum(torch.maximum(log_radii, lowest), highest))
             project(free)
-    last = torch.cat(best).requires_grad_(True)
-    for n in each:
-        if not met[n]:
-            _keep(kept, free, n)
+    last = torch.cat(best.radii).requires_grad_(True)
     relaxations, region = _relaxed(scenes, graph, images, last, lifts)
-    values = lower_bounds(graph, region, rows, relaxations, kept or None) + offsets
+    values = lower_bounds(graph, region, rows, relaxations, best.parameters(free) or None) + offsets
     _margins(problems, values).sum().backward()
     prices = torch.zeros_like(last) if last.grad is None else -last.grad
-    return [
-        Climbed(_capped(problems[n], part), price.clamp(min=0).cpu().double(), _hints(problems[n], kept, n, met[n]))
-        for n, part, price in zip(each, scenes.parts(last.detach()), scenes.parts(prices), strict=True)
-    ]
+    found = []
+    for n, price in enumerate(scenes.parts(prices)):
+        radii, told_of = best.told(n)
+        found.append(Climbed(radii, price.clamp(min=0).cpu().double(), told_of))
+    return found
+
+
+class _Best:
+    """The largest good radii that each scene has met, and the relaxation's parameters there; its start before any."""
+
+    def __init__(self, problems: Sequence[Problem], starts: Sequence[Tensor], like: Tensor) -> None:
+        self.radii = [start.to(like) for start in starts]
+        self.met: set[int] = set()
+        self._problems = problems
+        self._sizes = [p.size(start) for p, start in zip(problems, starts, strict=True)]
+        self._kept: dict[int, dict[str, Tensor]] = {}
+
+    def take(self, parts: Sequence[Tensor], good: Bool[Tensor, "scenes"], free: Parameters) -> None:
+        """What is good and larger."""
+        for n, (part, fine) in enumerate(zip(parts, good.tolist(), strict=True)):
+            if fine and (size := self._problems[n].size(part)) > self._sizes[n]:
+                self.radii[n], self._sizes[n] = part.clone(), size
+                self.met.add(n)
+                _keep(self._kept, free, n)
+
+    def told(self, n: int) -> tuple[Float[Tensor, "rings"], Hints]:
+        """A scene's radii and hints for their proof."""
+        return _capped(self._problems[n], self.radii[n]), _hints(self._problems[n], self._kept, n, n in self.met)
+
+    def parameters(self, free: Parameters) -> Parameters:
+        """Of all scenes; the present ones of those that have met nothing."""
+        for n in range(len(self.radii)):
+            if n not in self.met:
+                _keep(self._kept, free, n)
+        return self._kept
+
+
+def _penalty(short: Tensor, multiplier: Tensor, penalty: float) -> Float[Tensor, "scenes"]:
+    """Augmented Lagrangian of margins that fall short of the goal by so much."""
+    active = multiplier + penalty * short.detach() > 0
+    return torch.where(active, multiplier * short + penalty / 2 * short**2, 0 * short)
 
 
 def _capped(problem: Problem, radii: Tensor) -> Float[Tensor, "rings"]:

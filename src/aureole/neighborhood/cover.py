@@ -155,7 +155,7 @@ class Cover:
         """No robust radii between the floors and the caps have a larger weighted sum."""
         return max(cell.size for cell in self._cells) * (1 + SPARE)
 
-    def lower(self, size: float, budget: Budget = Budget()) -> Stuck | None:  # noqa: B008  (frozen)
+    def lower(self, size: float, budget: Budget = Budget()) -> Stuck | None:
         """Find failing facets of this size over all directions whose own are larger.
 
         None when that is done, or when the time is over. Otherwise where no image was found that fails clearly: `learn`

@@ -62,7 +62,7 @@ def bounded(
     budget: Budget,
     seed: int = 0,
     gap: float = 0.05,
-    hunt: Hunt = Hunt(),  # noqa: B008  (frozen)
+    hunt: Hunt = Hunt(),
     device: torch.device | str = "cpu",
 ) -> Neighborhood:
     """A result with `upper_bound` and `gap`, from the witnesses known and those that attacks find in the time given.

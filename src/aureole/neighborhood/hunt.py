@@ -42,7 +42,7 @@ class Hunt:
         radii: Float[Tensor, "rings"],
         patterns: Patterns,
         generator: torch.Generator,
-        budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+        budget: Budget = Budget(),
     ) -> Tensor | None:
         """A witness in N(radii) whose cheapest way out costs as much of the objective as can be; None if none is met.
 
@@ -74,7 +74,7 @@ class Hunt:
         self,
         problem: Problem,
         generator: torch.Generator,
-        budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+        budget: Budget = Budget(),
         device: torch.device | str = "cpu",
     ) -> list[Tensor]:
         """For each ring with weight a witness that moves that ring alone, beyond the floors, as little as it takes."""

@@ -36,7 +36,7 @@ def maximize(
     problem: Problem,
     method: str | Method = DEFAULT,
     *,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     seed: int = 0,
     query_seconds: float = 10.0,
     device: torch.device | str = "cpu",

@@ -50,7 +50,7 @@ class UpperBound:
         return size >= (1 - gap) * self.value
 
 
-def upper_bound(problem: Problem, witnesses: Iterable[Tensor], budget: Budget = Budget()) -> UpperBound:  # noqa: B008
+def upper_bound(problem: Problem, witnesses: Iterable[Tensor], budget: Budget = Budget()) -> UpperBound:
     """The bound from witnesses: images of [0,1] on which one of the specs fails when replayed (this is not checked)."""
     left = Left(problem)
     for image in witnesses:
@@ -128,7 +128,7 @@ class Left:
         """Whether no witness so far rules the radii out."""
         return not bool((self._rows < radii.numpy()).all(1).any())
 
-    def best(self, budget: Budget = Budget()) -> UpperBound:  # noqa: B008  (frozen, without end)
+    def best(self, budget: Budget = Budget()) -> UpperBound:
         """The largest objective that is left; when the time ends, a bound of it."""
         if self.problem.objective == "min":
             return self._best_least()

@@ -55,7 +55,7 @@ def attacked(
     regions: Region,
     attack: Attack,
     generator: torch.Generator,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     device: torch.device | str = "cpu",
     starts: Float[Tensor, "batch starts *shape"] | None = None,
 ) -> Iterator[Float[Tensor, "batch channels height width"]]:
@@ -75,7 +75,7 @@ def failing(
     asked: Sequence[Float[Tensor, "rings"]],
     attack: Attack,
     generator: torch.Generator,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     device: torch.device | str = "cpu",
     starts: Float[Tensor, "asked starts *shape"] | None = None,
 ) -> list[Tensor | None]:
@@ -94,7 +94,7 @@ def weakest(
     asked: Sequence[Float[Tensor, "rings"]],
     attack: Attack,
     seed: int,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "asked"]:
     """The smallest margin that the attack finds in each neighborhood."""
@@ -110,7 +110,7 @@ def lowered(
     start: Float[Tensor, "channels height width"],
     attack: Attack,
     generator: torch.Generator,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     device: torch.device | str = "cpu",
 ) -> tuple[float, Tensor]:
     """The least margin in N(radii) that local search comes to, and the image: a witness where it is not positive.
@@ -142,7 +142,7 @@ def settled(
     problem: Problem,
     radii: Float[Tensor, "rings"],
     start: Float[Tensor, "channels height width"],
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
 ) -> tuple[float, Tensor]:
     """Where linear programs from one image end in N(radii), and the margin there: a witness where it is not positive.
 
@@ -160,7 +160,7 @@ def stopping(
     problem: Problem,
     grown: Mapping[int, Float[Tensor, "rings"]],
     faced: Facing,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
 ) -> list[Tensor]:
     """Images that fail once one ring has grown by delta, made from the image nearest to failing.
 
@@ -213,7 +213,7 @@ def beyond(
     attack: Attack,
     rounds: int,
     generator: torch.Generator,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     device: torch.device | str = "cpu",
     known: Mapping[int, Tensor] | None = None,
     start: Float[Tensor, "channels height width"] | None = None,

@@ -112,7 +112,8 @@ class Blocks(Stage):
             sums.append(self._begin(query, known, tiling, weights @ query.rows[list(rows)], mix.parameters))
             self._grow(query, sums[-1], patient=True, most=self.trial)
         best = max(range(len(ways)), key=lambda n: sums[n].floor)
-        return ways[best], {rows[int(weights.argmax())]: sums[best]} if float(weights.max()) == 1 else {}
+        alone = _alone(rows, weights)
+        return ways[best], {} if alone is None else {alone: sums[best]}
 
     def _rows(
         self, query: Query, known: Known, tiling: Tiling, begun: Mapping[int, Sum]
@@ -164,7 +165,8 @@ class Blocks(Stage):
         if len(tiling.tiles) == 1 and (small := self._small(query, known)):
             part = replace(query, budget=query.budget.at_most(self.single * query.budget.remaining))
         few = 0 < tiling.shared <= self.few
-        begun = grown.get(rows[int(weights.argmax())]) if float(weights.max()) == 1 and not few else None
+        alone = _alone(rows, weights)
+        begun = None if few or alone is None else grown.get(alone)
         while True:
             last = len(tiling.tiles) == 1 or joining.expired
             total = begun or self._begin(query, known, tiling, weights @ picked, mix.parameters, keep=few)
@@ -175,8 +177,8 @@ class Blocks(Stage):
             if top is None or value > top[0]:
                 top = value, weights, total
             known = known.mixed(rows, replace(mix, value=best))
-            if float(weights.max()) == 1:
-                known = known.raised(rows[int(weights.argmax())], value)
+            if (alone := _alone(rows, weights)) is not None:
+                known = known.raised(alone, value)
             if best > query.slack or query.budget.expired:
                 return known
             guesses = [(share.part.tile.units, share.image) for share in shares]
@@ -303,6 +305,11 @@ def _start(known: Known, rows: tuple[int, ...], mix: Mix) -> Float[Tensor, "rows
     if float(alone.max()) >= mix.value - NEAR * abs(mix.value):
         return torch.nn.functional.one_hot(alone.argmax(), len(rows)).to(alone)
     return mix.weights
+
+
+def _alone(rows: tuple[int, ...], weights: Float[Tensor, "rows"]) -> int | None:
+    """The row that has all of the weight, if one has."""
+    return rows[int(weights.argmax())] if float(weights.max()) == 1 else None
 
 
 def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start: Parameters) -> Parameters:

@@ -105,7 +105,7 @@ def classify_labels(
     k: int,
     method: Portfolio = COMPLETE,
     *,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Labels:

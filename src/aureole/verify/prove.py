@@ -49,7 +49,7 @@ def prove(
     spec: Spec,
     method: Portfolio = COMPLETE,
     *,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     seed: int = 0,
     hints: Hints | None = None,
     device: torch.device | str = "cpu",
