@@ -158,6 +158,12 @@ def test_a_defect_of_ours_costs_its_line_alone(command, files, folder, monkeypat
     assert good["verdict"] == "ROBUST"
 
 
+def test_a_byte_order_mark_is_no_part_of_a_line(command, files, folder):
+    path = write(folder, [question(files)])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert command("prove", "--cases", path).status == 0
+
+
 def test_every_line_has_a_witness_of_its_own(command, files, folder):
     lines = [question(files, radius=1.0, witness="w.npy"), "{", question(files, witness="w.npy")]
     done = command("prove", "--cases", write(folder, lines), "--out", "a.jsonl")

@@ -66,6 +66,11 @@ def test_scores_that_overflow_are_told():
         prove(graph, Region.ball(IMAGE, 0.1), TopK(0, 1))
 
 
+def test_a_seed_that_no_generator_takes_is_told():
+    with pytest.raises(InputError, match="64 bits"):
+        prove(small(), Region.ball(IMAGE, 0.1), TopK(0, 1), seed=2**70)
+
+
 def test_a_source_that_gives_nan_is_told():
     graph = Graph(small().nodes, source=lambda images: images.flatten(1) * math.nan)
     with pytest.raises(InputError, match="NaN or infinite"):

@@ -29,6 +29,14 @@ def test_plain():
     assert unsafe.constants.tolist() == [0.0, -3.0]
 
 
+def test_strings_hold_brackets_and_lines():
+    notes = '(set-info :source "a (b; c\r\n(assert (<= Y_0 0))")\n(set-info :status |sat)\n|)\n'
+    (unsafe,) = read_vnnlib(notes + DECLARED + BOX).cases[0].unsafe
+    assert not unsafe.rows.any()  # the assertion in the string is none
+    with pytest.raises(InputError, match="line 5: nonsense"):
+        read_vnnlib(notes + "(nonsense)" + DECLARED)
+
+
 def test_boxes_in_an_or_are_grouped():
     text = "(assert (or (and (<= X_0 0) (<= Y_0 1)) (and (<= X_0 0) (>= Y_0 2)) (and (>= X_0 0.5) (<= Y_1 0))))"
     found = read_vnnlib(DECLARED + BOX + text)

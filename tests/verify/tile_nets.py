@@ -53,7 +53,7 @@ def asked(
     graph: Graph,
     region: Region,
     spec: Spec,
-    budget: Budget = Budget(),  # noqa: B008  (frozen, without end)
+    budget: Budget = Budget(),
     climb: Climb = CLIMB,
 ) -> tuple[Query, Known]:
     """The question, and what the linear bounds know of it."""

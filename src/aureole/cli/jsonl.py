@@ -1,5 +1,6 @@
 """Questions in the lines of a file, answers in the lines of another that a later run goes on with."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ class Line:
 
 def read_lines(path: Path) -> list[Line]:
     """Every line that is not blank; InputError when there is none."""
-    data = read_bytes(path, "a file with one JSON object per line")
+    data = read_bytes(path, "a file with one JSON object per line").removeprefix(codecs.BOM_UTF8)
     found = [Line(i, part.strip()) for i, part in enumerate(data.split(b"\n"), 1) if part.strip()]
     if not found:
         raise InputError(f"{path} is empty; write one JSON object per line")

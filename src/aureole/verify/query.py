@@ -95,6 +95,8 @@ class Query:
     ) -> "Query":
         """Checks everything before any work starts; InputError in one line."""
         device = usable(device)
+        if not -(2**63) <= seed < 2**63:
+            raise InputError(f"seed is {seed}; pass a number of 64 bits")
         if len(region) != 1:
             raise InputError(f"region holds {len(region)} boxes; prove takes one at a time (region[i])")
         if region.shape != graph.input_shape:

@@ -9,7 +9,9 @@ from aureole.core import InputError
 DEEPEST = 100
 """How deep brackets may be nested; real properties need about six."""
 
-_TOKEN = re.compile(r"[()]|[^\s();]+|;[^\r\n]*|\r\n|\r|\n")
+_BREAK = r"\r\n|\r|\n"
+_TOKEN = re.compile(rf'"[^"]*"|\|[^|]*\||[()]|[^\s();]+|;[^\r\n]*|{_BREAK}')
+"""Strings and quoted symbols may hold brackets and line breaks."""
 
 
 @dataclass(frozen=True)
@@ -58,5 +60,6 @@ def parse(text: str) -> Iterator[Group]:
             if not stack:
                 raise InputError(f"line {line}: {token[:40]!r} stands outside of all brackets")
             stack[-1].append(Word(token, line))
+            line += len(re.findall(_BREAK, token))
     if stack:
         raise InputError(f"line {opened[0]}: a bracket opens that is never closed")
