@@ -38,6 +38,7 @@ class _Shape:
 
 _NEIGHBORHOOD = _Shape(13.2, 8.4, 2.55, (0.5, 3.35, 6.75, 9.6), charts=(2.55,))
 _PRICED = replace(_NEIGHBORHOOD, height=10.7, charts=(2.55, 1.4))
+_UNPROVED = replace(_NEIGHBORHOOD, height=5.0, charts=())
 _PROVE = _Shape(12.6, 6.0, 3.4, (0.5, 4.3, 8.1))
 
 
@@ -89,7 +90,9 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
 def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figure:
     config, result = record.config, record.result
     prices, bands = result.get("prices"), result.get("bands")
-    figure, row, charts = _page(record, _NEIGHBORHOOD if prices is None else _PRICED)
+    proved = result["verdict"] == "ROBUST"
+    shape = _UNPROVED if not proved else _NEIGHBORHOOD if prices is None else _PRICED
+    figure, row, charts = _page(record, shape)
     image, mask, radii = arrays[Array.IMAGE], arrays[Array.MASK].astype(bool), arrays[Array.RADII]
     target = arrays[Array.TARGET_MASK].astype(bool) if Array.TARGET_MASK in arrays else None
 
@@ -103,6 +106,8 @@ def _neighborhood_page(record: Record, arrays: Mapping[str, np.ndarray]) -> Figu
     else:
         _weakest(figure, row[2], row[3], image, arrays, result["weakest_margin"])
 
+    if not proved:
+        return figure
     what = "ring" if bands is None else "band"
     limits = {ring: result["limits"][ring] for ring in result["witness_rings"]}
     ring_bars(
