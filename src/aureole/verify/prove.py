@@ -27,7 +27,7 @@ class Portfolio:
     def __post_init__(self) -> None:
         for stage in itertools.takewhile(lambda stage: not isinstance(stage, Screen), self.stages):
             if stage.needs_screen:
-                raise ValueError(f"{type(stage).__name__} reads the bounds of Screen: put it before")
+                raise ValueError(f"{type(stage).__name__} reads the bounds of Screen: put that before it")
 
 
 COMPLETE = Portfolio(
