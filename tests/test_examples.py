@@ -53,7 +53,7 @@ def _own_network(place: Path) -> None:
     asserted = "(assert (>= X_0 0))\n(assert (<= X_0 1))\n(assert (>= Y_0 3))\n"
     (place / "property.vnnlib").write_text(declared + asserted)
     (cases,) = re.findall(r"```jsonl\n(.*?)```", README, re.DOTALL)
-    (place / "cases.jsonl").write_text(cases)
+    (place / "questions.jsonl").write_text(cases)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
