@@ -129,10 +129,14 @@ def total(builder: Builder, first: Value, second: Value, name: str) -> Value:
 
 def multiply(call: Call) -> Value:
     """Mul by a stored tensor, or Div by one."""
-    if call.kind == "Mul":
-        i = 0 if isinstance(call.arguments[0], Value) else 1
-        return call.computed(i).affine(call.weights(1 - i), 0.0)
-    return call.computed(0).affine(1 / call.weights(1), 0.0)
+    i = 0 if call.kind == "Div" or isinstance(call.arguments[0], Value) else 1
+    value, factors = call.computed(i), call.weights(1 - i)
+    if call.kind == "Div":
+        with np.errstate(divide="ignore"):
+            factors = 1 / factors
+    if not np.isfinite(factors).all():
+        raise call.refuse("its constant gives factors that are not finite; store others")
+    return value.affine(factors, 0.0)
 
 
 def negative(call: Call) -> Value:
