@@ -7,7 +7,7 @@ operator's input that lies below it on the region; at the image, the box gives t
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds.interval import Bounds
@@ -45,6 +45,11 @@ def project(parameters: Parameters) -> None:
 def cast(parameters: Parameters, like: Tensor) -> dict[int, dict[str, Tensor]]:
     """The parameters in the dtype and on the device of a tensor."""
     return {i: {name: value.to(like) for name, value in named.items()} for i, named in parameters.items()}
+
+
+def of_rows(parameters: Parameters, chosen: Int[Tensor, "chosen"] | slice) -> dict[int, dict[str, Tensor]]:
+    """The parameters of some of the rows."""
+    return {i: {name: value[:, chosen] for name, value in named.items()} for i, named in parameters.items()}
 
 
 def relax(graph: Graph, bounds: Bounds, until: int | None = None) -> dict[int, Relaxation]:

@@ -165,11 +165,11 @@ def climb_all(
     values = lower_bounds(graph, region, rows, relaxations, best.parameters(free) or None) + offsets
     _margins(problems, values).sum().backward()
     prices = torch.zeros_like(last) if last.grad is None else -last.grad
-    found = []
-    for n, price in enumerate(scenes.parts(prices)):
-        radii, told_of = best.told(n)
-        found.append(Climbed(radii, price.clamp(min=0).cpu().double(), told_of))
-    return found
+    ends = [best.told(n) for n in range(len(problems))]
+    return [
+        Climbed(radii, price.clamp(min=0).cpu().double(), known)
+        for (radii, known), price in zip(ends, scenes.parts(prices), strict=True)
+    ]
 
 
 class _Best:

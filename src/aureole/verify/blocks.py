@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from aureole.bounds import Ascent, optimise
-from aureole.bounds.linear import Parameters, cast
+from aureole.bounds.linear import Parameters, cast, of_rows
 from aureole.core import Why
 from aureole.verify.divide import divide
 from aureole.verify.encoding import encode, inexact
@@ -129,7 +129,7 @@ class Blocks(Stage):
         for row in shared:
             if row in sums or budget.expired or float(least[row]) <= query.slack:
                 continue  # late, or some image brings the row to zero
-            start = {i: {n: v[:, row : row + 1] for n, v in p.items()} for i, p in known.parameters.items()}
+            start = of_rows(known.parameters, slice(row, row + 1))
             sums[row] = self._begin(query, known, tiling, query.rows[row], start)
         growing = {row: total for row, total in sums.items() if row in shared}
         with ThreadPoolExecutor(self.threads) as pool:

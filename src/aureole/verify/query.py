@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aureole.bounds import Bounds, Interval
-from aureole.bounds.linear import Parameters, Relaxations, relax
+from aureole.bounds.linear import Parameters, Relaxations, of_rows, relax
 from aureole.core import Budget, Graph, InputError, Region, Rows, Spec, Why, times
 from aureole.core.device import CPU, usable
 from aureole.core.graph import check_comparable, check_finite, merge_rectified_pools
@@ -44,8 +44,7 @@ class Hints:
         """For a question about some of `rows`; without parameters when the hints are about others."""
         if self.rows is None or not torch.equal(self.rows, rows):
             return replace(self, rows=None, parameters={})
-        parameters = {i: {name: v[:, chosen] for name, v in named.items()} for i, named in self.parameters.items()}
-        return replace(self, rows=rows[chosen], parameters=parameters)
+        return replace(self, rows=rows[chosen], parameters=of_rows(self.parameters, chosen))
 
     def parameters_for(self, query: "Query") -> Parameters:
         """A start for the rows of a query; empty when the rows are others."""
@@ -116,13 +115,9 @@ class Query:
             slack(exact, region, rows), budget, torch.Generator().manual_seed(seed), budget.clock(), hints, device,
         )  # fmt: skip
 
-    def fast_bounds(self, known: "Known") -> Bounds:
-        """Inner bounds for `fast`."""
-        return {i: interval.to(torch.float32, self.device) for i, interval in known.bounds.items()}
-
     def relaxed(self, known: "Known") -> Relaxations:
         """The relaxations of `fast`."""
-        return relax(self.fast, self.fast_bounds(known))
+        return relax(self.fast, {i: z.to(torch.float32, self.device) for i, z in known.bounds.items()})
 
     def replayed(self, image: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "classes"]]:
         """The image clipped into the region, and its scores by the original model.

@@ -16,7 +16,7 @@ from torch import Tensor
 from aureole.attacks import SmoothPgd
 from aureole.attacks.base import Attack
 from aureole.bounds import Ascent, choice_bounds, intermediate_bounds, lower_bounds, minimizers, optimise, relax
-from aureole.bounds.linear import Parameters, cast, lower_planes
+from aureole.bounds.linear import Parameters, cast, lower_planes, of_rows
 from aureole.core import Why
 from aureole.core.graph import MaxPool, Relu
 from aureole.verify.encoding import encode, inexact
@@ -105,7 +105,7 @@ def _mixes(
         rows: Mix(
             float(values[n]),
             weights[n],
-            {i: {name: v[:, n : n + 1] for name, v in named.items()} for i, named in parameters.items()},
+            of_rows(parameters, slice(n, n + 1)),
         )
         for n, rows in enumerate(sets)
     }
@@ -134,8 +134,7 @@ class Climb(Stage):
             return len(query.rows) - len(left) + int((best > goal).sum()) >= enough
 
         every = _every(query, known)
-        start = {i: {name: v[:, left] for name, v in named.items()} for i, named in every.items()}
-        values, _, found = self._optimise(query, known, query.rows[left], proved, start)
+        values, _, found = self._optimise(query, known, query.rows[left], proved, of_rows(every, left))
         for i, named in found.items():
             for name, value in named.items():
                 every[i][name][:, left] = value

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aureole.bounds.linear import of_rows
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.prove import COMPLETE, Portfolio, conclude
 from aureole.verify.query import Hints, Known, Mix, Query
@@ -187,7 +188,7 @@ class Work:
             known = replace(
                 self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
                 lower=lower if before is None else torch.maximum(before, lower),
-                parameters={i: {n: v[:, members] for n, v in p.items()} for i, p in self.whole.parameters.items()},
+                parameters=of_rows(self.whole.parameters, members),
             )  # fmt: skip
             if query.spec.order == 1:
                 alone: dict[tuple[int, ...], Mix] = {
@@ -236,7 +237,7 @@ class Work:
     def hints(self) -> Hints:
         """About the rows of all questions, one question after the other."""
         query, place = self.questions.whole, torch.cat(self.questions.members)
-        parameters = {i: {name: v[:, place] for name, v in named.items()} for i, named in self.whole.parameters.items()}
+        parameters = of_rows(self.whole.parameters, place)
         return Hints(query.original, query.region, self.whole.bounds, query.rows[place], parameters)
 
     def answers(self) -> tuple[Answer, ...]:
