@@ -175,3 +175,20 @@ def test_a_row_proved_before_still_bounds_the_margin(portfolio):
     answer = prove(graph, region, TopK(0, 2), PORTFOLIOS[portfolio])
     assert complaint(answer, graph, region, TopK(0, 2), 0.01, decides=True) == ""
     assert answer.verdict is Verdict.ROBUST
+
+
+@pytest.mark.parametrize("n", range(20))
+def test_what_is_known_of_a_region_holds_inside(n):
+    """Hints from every portfolio, decided or not, to every portfolio, for boxes that lie within."""
+    found, g = case(5 * n + 2), seeded(n)
+    lower, width = found.region.lower, found.region.upper - found.region.lower
+    told = [prove(found.graph, found.region, found.spec, portfolio).hints for portfolio in ALL.values()]
+    for scale in (1.0, 0.9, 0.4):
+        start = (1 - scale) * torch.rand(lower.shape, generator=g, dtype=F64)
+        region = Region(lower + start * width, lower + start * width + scale * width)
+        least = least_margin(found.graph, region, found.spec.rows(found.graph.classes), found.spec.k)
+        for name, hints in zip(ALL, told, strict=True):
+            for asked in (name, "complete"):
+                answer = prove(found.graph, region, found.spec, ALL[asked], hints=hints)
+                wrong = complaint(answer, found.graph, region, found.spec, least, decides=asked in DECIDES)
+                assert not wrong, (name, asked)

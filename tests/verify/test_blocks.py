@@ -19,7 +19,8 @@ from aureole.verify import Portfolio, prove, prove_all
 from aureole.verify import blocks as blocks_module
 from aureole.verify import tiles as tiles_module
 from aureole.verify.blocks import Blocks
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.stages import Climb, Screen
 from aureole.verify.tiles import Tiling, heads
 from aureole.verify.tree import Tree

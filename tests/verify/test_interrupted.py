@@ -20,7 +20,8 @@ from aureole.verify import COMPLETE, Decision, Portfolio, classify_labels, decid
 from aureole.verify import properties as properties_module
 from aureole.verify import split as split_module
 from aureole.verify import stages as stages_module
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.solver import Outcome, Status
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Milp, Screen, Stage

@@ -14,9 +14,10 @@ from aureole.core import Budget, Region, TopK, Verdict, Why
 from aureole.core.graph import Linear
 from aureole.verify import highs, local, prove
 from aureole.verify.encoding import Encoding, encode
+from aureole.verify.known import Known
 from aureole.verify.local import Links, Local, Window
 from aureole.verify.prove import Portfolio
-from aureole.verify.query import Known, Query
+from aureole.verify.query import Query
 from aureole.verify.solver import Outcome, Status
 from aureole.verify.stages import Screen
 from nets_zoo import Sketch, points_in, seeded

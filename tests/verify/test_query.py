@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from aureole.verify.query import Known, Mix
+from aureole.verify.hints import Mix
+from aureole.verify.known import Known
 from nets_zoo import F64, draw, seeded
 
 

@@ -10,7 +10,8 @@ from aureole.bounds.linear import UNIT_PARAMETERS, Parameters, backward, concret
 from aureole.core import Graph
 from aureole.core.graph import Relu
 from aureole.verify import tiles as tiles_module
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.tiles import MOST, Head, Part, Tiling, head_below, heads
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 

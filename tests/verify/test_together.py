@@ -12,7 +12,8 @@ from aureole.verify import COMPLETE, Portfolio, Standing, classify_labels, prove
 from aureole.verify import labels as labels_module
 from aureole.verify import stages as stages_module
 from aureole.verify import together as together_module
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.stages import Break, Climb, Milp, Screen
 from aureole.verify.together import Questions, settle
 from nets_zoo import F64, Sketch, seeded

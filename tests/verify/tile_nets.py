@@ -4,7 +4,8 @@ import torch
 
 from aureole.bounds import Ascent
 from aureole.core import Budget, Graph, Region, Rows, Spec
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.stages import Climb, Screen
 from nets_zoo import F64, Sketch, box_of, points_in, seeded
 

@@ -19,7 +19,7 @@ from aureole.core import Budget, Graph, Region, Rows
 from aureole.core.graph import MaxPool, Relu, merge_rectified_pools
 from aureole.neighborhood.objective import LEAST
 from aureole.neighborhood.problem import Problem
-from aureole.verify.query import Hints, with_constants
+from aureole.verify.hints import Hints, table
 
 
 @dataclass(frozen=True)
@@ -223,14 +223,11 @@ def _keep(kept: dict[int, dict[str, Tensor]], free: Parameters, n: int) -> None:
 
 def _of_same_rows(problem: Problem, hints: Hints | None) -> Parameters:
     """The hints' parameters where they belong to the problem's rows, else none."""
-    if hints is None or hints.rows is None or not torch.equal(hints.rows, _exact_rows(problem)):
-        return {}
-    return hints.parameters
+    return hints.parameters if hints is not None and hints.same(_table(problem)) else {}
 
 
-def _exact_rows(problem: Problem) -> Float[Tensor, "rows classes"]:
-    graph, spec = with_constants(problem.graph, Rows(*problem.every_row, 1))
-    return spec.rows(graph.classes)
+def _table(problem: Problem) -> Float[Tensor, "rows columns"]:
+    return table(Rows(*problem.every_row, 1), problem.graph.classes)
 
 
 def _begin(free: Parameters, parameters: Sequence[Parameters]) -> None:
@@ -245,8 +242,8 @@ def _begin(free: Parameters, parameters: Sequence[Parameters]) -> None:
 def _hints(problem: Problem, parameters: Parameters, n: int, met: bool = True) -> Hints:
     """For proofs on the CPU: the parameters of one of the problems, if it has met better radii than its start."""
     own = {i: {name: value[n : n + 1] for name, value in named.items()} for i, named in parameters.items()}
-    exact = _exact_rows(problem)
-    return Hints(problem.graph, rows=exact, parameters=cast(own, exact) if met else {})
+    rows = _table(problem)
+    return Hints(problem.graph, rows=rows, parameters=cast(own, rows) if met else {})
 
 
 @dataclass(frozen=True, eq=False)

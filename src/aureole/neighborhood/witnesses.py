@@ -14,8 +14,9 @@ from aureole.core import Budget, Region, Why
 from aureole.neighborhood.facing import Facing, pushed
 from aureole.neighborhood.problem import Problem
 from aureole.neighborhood.upper import ways_out
+from aureole.verify.known import Known
 from aureole.verify.local import Local
-from aureole.verify.query import Known, Query
+from aureole.verify.query import Query
 from aureole.verify.stages import Screen
 
 GOING_ON = SmoothPgd(steps=8, restarts=0, sets=1, step=(0.3, 0.05))

@@ -1,10 +1,10 @@
 """Proving that a spec holds on a region, or breaking it."""
 
+from aureole.verify.hints import Hints
 from aureole.verify.labels import LabelAnswer, Labels, Standing, classify_labels
 from aureole.verify.portfolios import MILP, PORTFOLIOS, portfolio
 from aureole.verify.properties import Decided, Decision, decide
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
-from aureole.verify.query import Hints
 from aureole.verify.solver import SOLVERS
 from aureole.verify.together import prove_all
 from aureole.verify.tree import prepare

@@ -18,7 +18,9 @@ from aureole.bounds.linear import Parameters, cast, of_rows
 from aureole.core import Why
 from aureole.verify.divide import divide
 from aureole.verify.encoding import encode, inexact
-from aureole.verify.query import Known, Mix, Query
+from aureole.verify.hints import Mix
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.shares import Share, Sum, grow
 from aureole.verify.stages import Stage, judge
 from aureole.verify.tiles import Head, Tiling, heads
@@ -316,7 +318,7 @@ def _slopes(query: Query, known: Known, scores: Float[Tensor, "classes"], start:
     """Good slopes for the planes of a row over the scores, from those of a row like it."""
     region = query.fast_region
     found = optimise(
-        query.fast, region, scores.to(region.lower)[None, None], query.relaxed(known), Ascent(steps=20),
+        query.fast, region, scores.to(region.lower)[None, None], query.relaxed(known.bounds), Ascent(steps=20),
         start=cast(start, region.lower) or None,
     )  # fmt: skip
     return cast(found.parameters, scores)

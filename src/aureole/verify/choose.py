@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.bounds import Choices, choice_bounds
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.stages import Stage, judge
 
 
@@ -68,7 +69,7 @@ class Choose(Stage):
         self, query: Query, known: Known, rows: Float[Tensor, "sets parts classes"]
     ) -> tuple[Float[Tensor, "sets classes"], Float[Tensor, "sets"]] | None:
         """The best mix of each set that a climb meets, and its bound in float64; None where choices do not apply."""
-        region, relaxations = query.fast_region, query.relaxed(known)
+        region, relaxations = query.fast_region, query.relaxed(known.bounds)
         parts = rows.to(region.lower)
         logits = parts.new_zeros(rows.shape[:2]).requires_grad_(True)
         adam = torch.optim.Adam([logits], lr=self.rate, betas=(0.7, 0.95))

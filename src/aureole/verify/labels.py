@@ -11,8 +11,8 @@ from enum import StrEnum
 import torch
 
 from aureole.core import Answer, Budget, Graph, OutOfTopK, Region, TopK, Verdict, Why
+from aureole.verify.known import Known
 from aureole.verify.prove import COMPLETE, Portfolio
-from aureole.verify.query import Known
 from aureole.verify.together import EFFORT, Questions, settle
 
 

@@ -20,7 +20,8 @@ from scipy.sparse import csr_matrix
 from aureole.core import Why
 from aureole.verify import highs
 from aureole.verify.encoding import Encoding, encode, inexact
-from aureole.verify.query import Known, Query
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.solver import Status
 from aureole.verify.stages import Stage
 

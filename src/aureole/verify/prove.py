@@ -12,8 +12,10 @@ from aureole.attacks import BRIEF
 from aureole.core import Answer, Budget, Graph, Region, Spec, Verdict, Why
 from aureole.verify.blocks import Blocks
 from aureole.verify.choose import Choose
+from aureole.verify.hints import Hints
+from aureole.verify.known import Known
 from aureole.verify.local import Local
-from aureole.verify.query import Hints, Known, Query
+from aureole.verify.query import Query
 from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Milp, Ranges, Screen, Stage
 
@@ -75,7 +77,7 @@ def prove(
     that are not finite, and for a device that torch does not find.
     """
     query = Query.ask(graph, region, spec, budget, seed, hints, device)
-    known = Known().seen(query, query.region.center[0])
+    known = Known.told(query).seen(query, query.region.center[0])
     calls: Counter[str] = Counter()
     spent: dict[str, float] = {}
     why = Why.ATTACK
@@ -114,6 +116,7 @@ def conclude(
         verdict, witness, detail = Verdict.VULNERABLE, known.image, "; ".join(query.original.notes)
     elif known.proved and (detail := _contradiction(query, known)):
         verdict, why = Verdict.UNKNOWN, Why.INCOMPLETE
+        known = Known(margin=known.margin, image=known.image)  # nothing of it is offered any more
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:
@@ -131,6 +134,6 @@ def conclude(
         seconds=query.budget.clock() - query.started,
         calls=dict(calls),
         stage_seconds=dict(spent),
-        hints=Hints(query.original, query.region, known.bounds, query.rows, known.parameters),
+        hints=known.hints(query),
         detail=detail,
     )

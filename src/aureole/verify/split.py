@@ -3,66 +3,21 @@
 Complete for them in the limit, because linear bounds become exact as boxes shrink; hopeless for images.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from aureole.bounds import Bounds, Interval, backward, intermediate_bounds, minimizers, relax
+from aureole.bounds import Bounds, backward, intermediate_bounds, minimizers, relax
 from aureole.bounds.linear import concretize
 from aureole.core import Region, Why
 from aureole.core.graph import MaxPool, Relu, Squash
-from aureole.verify.query import Known, Query
+from aureole.verify.boxes import Boxes, Leaves
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.stages import Stage
-
-
-@dataclass(frozen=True, eq=False)
-class _Boxes:
-    """Boxes left to prove.
-
-    bound: the best bound of the margin on each
-    axis:  the input to halve
-    signs: by node, what is known of the sign of a relu's inputs: -1, 0 (either) or 1; it stays true in the halves
-    """
-
-    region: Region
-    bound: Float[Tensor, "boxes"]
-    axis: Int[Tensor, "boxes"]
-    signs: Mapping[int, Int8[Tensor, "boxes *shape"]]
-
-    def __len__(self) -> int:
-        return len(self.bound)
-
-    def take(self, which: Int[Tensor, "some"]) -> "_Boxes":
-        region = Region(self.region.lower[which], self.region.upper[which])
-        return _Boxes(region, self.bound[which], self.axis[which], {i: s[which] for i, s in self.signs.items()})
-
-    def join(self, other: "_Boxes") -> "_Boxes":
-        signs = {i: torch.cat([s, other.signs[i]]) for i, s in self.signs.items()}
-        both = Region.stack([self.region, other.region])
-        return _Boxes(both, torch.cat([self.bound, other.bound]), torch.cat([self.axis, other.axis]), signs)
-
-    def halves(self) -> Region:
-        """Both halves of every box along its axis; they share the middle, so nothing is lost in between."""
-        lower, upper = self.region.lower.flatten(1), self.region.upper.flatten(1)
-        lead = torch.arange(len(self))
-        middle = (lower[lead, self.axis] + upper[lead, self.axis]) / 2
-        left, right = upper.clone(), lower.clone()
-        left[lead, self.axis], right[lead, self.axis] = middle, middle
-        shape = (2 * len(self), *self.region.shape)
-        return Region(torch.cat([lower, right]).reshape(shape), torch.cat([left, upper]).reshape(shape))
-
-    def hints(self) -> Bounds:
-        """The signs as bounds of both halves."""
-        hints = {}
-        for i, sign in self.signs.items():
-            both = torch.cat([sign, sign]).to(self.bound)
-            infinite = torch.full_like(both, torch.inf)
-            hints[i] = Interval(torch.where(both > 0, 0.0, -infinite), torch.where(both < 0, 0.0, infinite))
-        return hints
 
 
 @dataclass(frozen=True)
@@ -90,7 +45,10 @@ class Split(Stage):
         if not 0 < int((width > 0).sum()) <= self.most_inputs or _open_neurons(query, known) < self.least_open:
             return known
         budget = query.budget.at_most(self.share * query.budget.remaining)
-        known, boxes, proved = _bounded(query, known, query.region, {})
+        if known.leaves is None:
+            known, boxes, proved = _bounded(query, known, query.region, {})
+        else:
+            boxes, proved = known.leaves.boxes, known.leaves.proved
         done = 1
         try:
             while len(boxes) and not known.broken and not budget.expired and done < self.most_boxes:
@@ -107,7 +65,7 @@ class Split(Stage):
             known = replace(known, open_because=Why.INTERRUPTED)
         if not len(boxes):
             return replace(known.at_least(proved), proved=Why.SPLIT)
-        known = known.at_least(min(proved, float(boxes.bound.min())))
+        known = replace(known, leaves=Leaves(boxes, proved)).at_least(min(proved, float(boxes.bound.min())))
         return replace(known, trouble=f"{len(boxes)} of {done} boxes left open by splitting")
 
 
@@ -128,7 +86,7 @@ def _open_neurons(query: Query, known: Known) -> float:
     return float(count)
 
 
-def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple[Known, _Boxes, float]:
+def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple[Known, Boxes, float]:
     """The boxes not proved, and the least bound among those that are; their worst points are tried as witnesses."""
     bounds = intermediate_bounds(query.graph, region, hints)
     relaxations = relax(query.graph, bounds)
@@ -153,7 +111,7 @@ def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple
     least = float(bound[~open_].min()) if bool((~open_).any()) else torch.inf
     relus = {node.inputs[0] for node in query.graph.nodes if isinstance(node.op, Relu)}
     signs = {i: ((bounds[i].lower >= 0).to(torch.int8) - (bounds[i].upper <= 0).to(torch.int8)) for i in relus}
-    return known, _Boxes(region, bound, axis, signs).take(open_.nonzero().squeeze(1)), least
+    return known, Boxes(region, bound, axis, signs).take(open_.nonzero().squeeze(1)), least
 
 
 def _mixed(

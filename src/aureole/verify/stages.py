@@ -20,7 +20,9 @@ from aureole.bounds.linear import Parameters, cast, lower_planes, of_rows
 from aureole.core import Why
 from aureole.core.graph import MaxPool, Relu
 from aureole.verify.encoding import encode, inexact
-from aureole.verify.query import Known, Mix, Query
+from aureole.verify.hints import Mix
+from aureole.verify.known import Known
+from aureole.verify.query import Query
 from aureole.verify.ranges import Reaching, reach, undecided
 from aureole.verify.solver import Status, solver
 
@@ -62,8 +64,7 @@ class Screen(Stage):
 
         Many rows are bounded in parts, until the time is over; what is left has no bound then.
         """
-        offered = query.hints.bounds_for(query) if query.hints else None
-        bounds = intermediate_bounds(query.graph, query.region, offered)
+        bounds = intermediate_bounds(query.graph, query.region, known.bounds)
         relaxations = relax(query.graph, bounds)
         lower = query.rows.new_full((len(query.rows),), -torch.inf)
         corners = query.region.center.expand(len(query.rows), *query.region.shape).clone()
@@ -72,6 +73,7 @@ class Screen(Stage):
                 break
             values, coefficients = lower_planes(query.graph, query.region, query.rows[None, chosen], relaxations)
             lower[chosen], corners[chosen] = values[0], minimizers(coefficients, query.region)[0]
+        lower = lower if known.lower is None else torch.maximum(lower, known.lower)
         known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
         weakest = lower.argsort()[: query.spec.order + 1]
         return judge(query, replace(known, starts=(*known.starts, *corners[weakest]))), corners
@@ -175,8 +177,8 @@ class Climb(Stage):
         Searched in float32 on the query's device, then evaluated in float64: only that counts.
         """
         found = optimise(
-            query.fast, query.fast_region, rows[None].to(query.fast_region.lower), query.relaxed(known), self.ascent,
-            start=start and cast(start, query.fast_region.lower),
+            query.fast, query.fast_region, rows[None].to(query.fast_region.lower), query.relaxed(known.bounds),
+            self.ascent, start=start and cast(start, query.fast_region.lower),
             stop=lambda best: query.budget.expired or stop(best),
         )  # fmt: skip
         parameters = cast(found.parameters, query.rows)
@@ -195,11 +197,10 @@ class Climb(Stage):
 
 
 def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
-    """Parameters of every row of the spec: those offered, else the default ones."""
-    offered = query.hints.parameters_for(query) if query.hints else {}
+    """Parameters of every row of the spec: those known, else the default ones."""
     default = {i: relaxation.parameters(len(query.rows)) for i, relaxation in known.relaxations.items()}
     return {
-        i: {name: offered.get(i, named).get(name, v).to(v).clone() for name, v in named.items()}
+        i: {name: known.parameters.get(i, named).get(name, v).to(v).clone() for name, v in named.items()}
         for i, named in default.items()
     }
 

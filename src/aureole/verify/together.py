@@ -15,8 +15,10 @@ from torch import Tensor
 
 from aureole.bounds.linear import of_rows
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
+from aureole.verify.hints import Hints, Mix, table
+from aureole.verify.known import Known
 from aureole.verify.prove import COMPLETE, Portfolio, conclude
-from aureole.verify.query import Hints, Known, Mix, Query
+from aureole.verify.query import Query
 from aureole.verify.stages import PART, Climb, Ranges, Screen, Stage, judge
 
 
@@ -49,19 +51,23 @@ class Questions:
         """
         if not specs:
             raise InputError("no specs were given; pass at least one")
-        rows = [torch.cat([s.rows(graph.classes), s.offsets(graph.classes)[:, None]], 1) for s in specs]
+        rows = [table(spec, graph.classes) for spec in specs]
         merged, place = torch.unique(torch.cat(rows), dim=0, return_inverse=True)
         members = place.split([len(r) for r in rows])
         whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed, device=device)
         if hints is not None:
             first = place.new_full((len(merged),), len(place))
             first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
-            whole = replace(whole, hints=hints.about(whole.rows[place], first))
+            whole = replace(whole, hints=hints.about(merged[place], first))
         constants = torch.zeros(len(merged), dtype=torch.float64)  # Query.ask has put them into the graph
+        own = hints.each if hints is not None and len(hints.each) == len(specs) else [None] * len(specs)
         each = tuple(
-            replace(whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m])
-            for s, m in zip(specs, members, strict=True)
-        )
+            replace(
+                whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m], table=merged[m],
+                hints=told,
+            )
+            for s, m, told in zip(specs, members, own, strict=True)
+        )  # fmt: skip
         return cls(whole, each, members)
 
 
@@ -77,8 +83,8 @@ class Work:
 
     def __init__(self, questions: Questions, deduce: Deduce) -> None:
         self.questions = questions
-        self.whole = Known()
-        self.each = [Known() for _ in questions.each]
+        self.whole = Known.told(questions.whole)
+        self.each = [replace(Known.told(query), starts=self.whole.starts) for query in questions.each]
         self.why = [Why.ATTACK for _ in questions.each]
         self.calls: list[Counter[str]] = [Counter() for _ in questions.each]
         self.spent: dict[str, float] = {}  # seconds of each stage, on all questions
@@ -96,7 +102,8 @@ class Work:
     ) -> "Work":
         """The method's stages on all questions, until these are settled, or it is `enough`, or Ctrl-C."""
         work = cls(questions, deduce)
-        work.show(questions.whole.region.center[0])
+        for image in (questions.whole.region.center[0], *work.whole.starts):
+            work.show(image)
         try:
             for stage in method.stages:
                 if not work.open or questions.whole.budget.expired or enough(work):
@@ -152,7 +159,7 @@ class Work:
         self.lowest = torch.minimum(self.lowest, query.inner.values(scores).amin(0))
         for i in self.open:
             worst = self.questions.each[i].inner.margin(scores).argsort()
-            self.each[i] = replace(self.each[i], starts=tuple(corners[worst[:2]]))
+            self.each[i] = replace(self.each[i], starts=(*self.whole.starts, *corners[worst[:2]]))
             self.show(corners[worst[0]])
 
     def _climb(self, stage: Climb) -> None:
@@ -164,9 +171,9 @@ class Work:
         # a row that some image brings to zero cannot be proved
         rows = (wanted & (self.lowest > query.slack) & (self.whole.lower <= query.slack)).nonzero().squeeze(1)
         if len(rows):
-            hints = query.hints and query.hints.about(query.rows, rows)
-            part = replace(query, rows=query.rows[rows], hints=hints)
-            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], proved=None))
+            part = replace(query, rows=query.rows[rows], table=query.table[rows])
+            begun = of_rows(self.whole.parameters, rows)
+            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], parameters=begun, proved=None))
             assert found.lower is not None
             self.alone = {int(rows[n]): mix for (n,), mix in (found.mixes or {}).items()}
             parameters = {
@@ -235,10 +242,15 @@ class Work:
 
     @property
     def hints(self) -> Hints:
-        """About the rows of all questions, one question after the other."""
+        """About the rows of all questions, one question after the other, and about each question."""
         query, place = self.questions.whole, torch.cat(self.questions.members)
-        parameters = of_rows(self.whole.parameters, place)
-        return Hints(query.original, query.region, self.whole.bounds, query.rows[place], parameters)
+        each = tuple(known.hints(own) for own, known in zip(self.questions.each, self.each, strict=True))
+        images = {id(image): image for hints in each for image in hints.images}
+        return replace(
+            self.whole.hints(query).about(query.table, place),
+            images=tuple(images.values()),
+            each=tuple(replace(hints, images=()) for hints in each),
+        )
 
     def answers(self) -> tuple[Answer, ...]:
         """One per question."""
@@ -290,6 +302,7 @@ def prove_all(
         spec, worst = min(broken, key=lambda pair: pair[1].margin_seen or 0.0)
         return replace(
             worst,
+            hints=work.hints,
             margin_bound=None,
             seconds=seconds,
             calls=calls,

@@ -1,0 +1,173 @@
+"""What the stages of one question have found out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import inf, nextafter
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aureole.bounds import Interval
+from aureole.bounds.linear import Parameters, Relaxations
+from aureole.core import Why
+from aureole.verify.boxes import Leaves
+from aureole.verify.hints import Hints, Mix, Proofs
+from aureole.verify.query import Query
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What the stages have found out; every stage returns a better one.
+
+    bounds, relaxations: proved float64 bounds of the inner nodes and the relaxations made from them
+    lower:    a proved lower bound of each row over the region
+    parameters: the best slopes, levels and pool weights met for each row of the spec, one set per row
+    together: a proved lower bound of the margin by a method that looks at all rows at once
+    mixes:    for each set of rows that could fail together, its best bound; None before sets were looked at
+    starts:   images of the region worth attacking from
+    leaves:   what splitting has left open
+    proved:   what proved the spec; open_because and trouble: why it is open and one line about that
+    """
+
+    bounds: dict[int, Interval] = field(default_factory=dict)
+    relaxations: Relaxations = field(default_factory=dict)
+    lower: Float[Tensor, "rows"] | None = None
+    parameters: Parameters = field(default_factory=dict)
+    together: float | None = None
+    mixes: Mapping[tuple[int, ...], Mix] | None = None
+    margin: float | None = None
+    image: Float[Tensor, "*shape"] | None = None
+    starts: tuple[Float[Tensor, "*shape"], ...] = ()
+    leaves: Leaves | None = None
+    proved: Why | None = None
+    open_because: Why = Why.INCOMPLETE
+    trouble: str = ""
+
+    @classmethod
+    def told(cls, query: Query) -> "Known":
+        """What a query's hints say of it: what they prove, where to start, and their images, replayed."""
+        if query.hints is None:
+            return cls()
+        known = _carried(query, query.hints)
+        for image in query.hints.images:
+            if image.shape == query.region.shape:
+                clipped, scores = query.replayed(image)
+                known = replace(known, starts=(*known.starts, clipped)).judged(query, clipped, scores)
+        return known
+
+    def hints(self, query: Query) -> Hints:
+        """What this offers the next question."""
+        proofs = Proofs(query.spec.order, query.slack, self.lower, self.together, self.mixes, self.leaves, self.proved)
+        images = () if self.image is None else (self.image,)
+        return Hints(query.original, query.region, self.bounds, query.table, self.parameters, proofs, images)
+
+    def margin_bound(self, order: int) -> float | None:
+        """The best proved lower bound of the margin."""
+        if self.lower is None:
+            return self.together
+        found = [float(torch.kthvalue(self.lower, order).values)]
+        if self.together is not None:
+            found.append(self.together)
+        if self.mixes is not None:
+            # the margin is the largest row of some set, or the value of a row that is in none
+            mixed = {row for rows in self.mixes for row in rows}
+            rest = [float(value) for row, value in enumerate(self.lower) if row not in mixed]
+            found.append(min([*(mix.value for mix in self.mixes.values()), *rest]))
+        return max(found)
+
+    def left(self, query: Query) -> Int[Tensor, "left"]:
+        """The rows not yet proved positive: only they can be among the lowest that fail the spec."""
+        if self.lower is None:
+            return torch.arange(len(query.rows))
+        return (self.lower <= query.slack).nonzero().squeeze(1)
+
+    def suspects(self, query: Query) -> Int[Tensor, "suspects"]:
+        """The rows that a complete search has to look at: those of the open sets, else all that are left."""
+        if self.mixes is None:
+            return self.left(query)
+        return torch.tensor(sorted({row for rows in self.open_mixes(query) for row in rows}), dtype=torch.int64)
+
+    def open_mixes(self, query: Query) -> dict[tuple[int, ...], Mix]:
+        """The sets that are not proved to hold a positive row."""
+        return {rows: mix for rows, mix in (self.mixes or {}).items() if mix.value <= query.slack}
+
+    def at_least(self, value: float) -> "Known":
+        """With a lower bound of the margin that a method which looks at all rows at once has proved."""
+        return replace(self, together=value if self.together is None else max(value, self.together))
+
+    def raised(self, row: int, value: float) -> "Known":
+        """With a better bound for one row, and so for every set that it is in."""
+        assert self.lower is not None
+        assert self.mixes is not None, "sets that were not looked at must not count as proved"
+        lower = self.lower.clone()
+        lower[row] = max(float(lower[row]), value)
+        mixes = {
+            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix for rows, mix in self.mixes.items()
+        }
+        return replace(self, lower=lower, mixes=mixes)
+
+    def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
+        """With a better bound for one set."""
+        assert self.mixes is not None, "sets that were not looked at must not count as proved"
+        return replace(self, mixes={**self.mixes, rows: mix})
+
+    def seen(self, query: Query, image: Float[Tensor, "*shape"]) -> "Known":
+        """Replay an image (`Query.replayed`) and keep it if it is the worst so far."""
+        return self.judged(query, *query.replayed(image))
+
+    def judged(self, query: Query, image: Float[Tensor, "*shape"], scores: Float[Tensor, "classes"]) -> "Known":
+        """Keep what `query.replayed`, or that of another question about the region, gave, if it is the worst."""
+        margin = float(query.spec.margin(scores))
+        if self.least <= margin:
+            return self
+        return replace(self, margin=margin, image=image)
+
+    @property
+    def least(self) -> float:
+        """The least margin met; infinite when no image was looked at."""
+        return inf if self.margin is None else self.margin
+
+    @property
+    def broken(self) -> bool:
+        """Whether a replayed image fails the spec (a tie is a failure)."""
+        return self.least <= 0
+
+
+def _carried(query: Query, hints: Hints) -> Known:
+    """What hints prove about a query, and their parameters.
+
+    A bound that exceeds its slack by some value exceeds the query's own by the same, so it moves with the slack.
+    """
+    same = hints.graph is query.original and hints.same(query.table)
+    known = Known(parameters=hints.parameters if same else {})
+    if not hints.hold(query.original, query.region):
+        return known
+    known = replace(known, bounds=dict(hints.bounds))
+    proofs = hints.proofs
+    if not same or proofs is None:
+        return known
+
+    def moved(value: float) -> float:
+        by = query.slack - proofs.slack
+        return nextafter(value + by, -inf) if by else value
+
+    if proofs.lower is not None:
+        known = replace(known, lower=proofs.lower.clone().apply_(moved))
+    if proofs.order != query.spec.order:
+        return known
+    if proofs.mixes is not None:
+        mixes = {rows: replace(mix, value=moved(mix.value)) for rows, mix in proofs.mixes.items()}
+        apart = set(known.left(query).tolist()) - {row for rows in mixes for row in rows}
+        if not apart:  # what no set names must be proved, to the last bit
+            known = replace(known, mixes=mixes)
+    if proofs.together is not None:
+        known = known.at_least(moved(proofs.together))
+    if proofs.proved:
+        known = known.at_least(0.0)
+    leaves = proofs.leaves
+    if leaves is not None:
+        boxes = leaves.boxes.within(query.region)
+        boxes = replace(boxes, bound=boxes.bound.clone().apply_(moved))
+        leaves = Leaves(boxes, moved(leaves.proved))
+    return replace(known, leaves=leaves, proved=proofs.proved)

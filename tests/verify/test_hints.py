@@ -1,0 +1,276 @@
+"""What one answer offers the next question (`Answer.hints`)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aureole.attacks import BRIEF
+from aureole.bounds import Ascent
+from aureole.core import AboveThreshold, Budget, Graph, Region, Spec, TopK, Verdict
+from aureole.core.graph import Linear
+from aureole.verify import COMPLETE, Portfolio, prove, prove_all
+from aureole.verify.hints import Hints, Mix, Proofs, table
+from aureole.verify.known import Known
+from aureole.verify.query import Query
+from aureole.verify.split import Split
+from aureole.verify.stages import Break, Climb, Screen
+from nets_zoo import F64, Sketch, draw, points_in, seeded
+
+IMAGE = torch.full((1, 2, 2), 0.5, dtype=F64)
+AT_ONCE = Portfolio((Screen(),))
+
+
+def small(seed: int = 5) -> Graph:
+    return Sketch((1, 2, 2), seeded(seed)).conv(3, 2, padding=(1, 1)).relu().pool(2, 1).flat().linear(4).graph()
+
+
+def loud(seed: int) -> Graph:
+    """Scores so large that rounding counts."""
+    sketch = Sketch((1, 2, 2), seeded(seed)).flat().linear(6).relu()
+    return sketch.put(Linear(1e7 * draw(sketch.generator, 4, 6), torch.zeros(4, dtype=F64))).graph()
+
+
+def label(graph: Graph) -> int:
+    return int(graph(IMAGE[None])[0].argmax())
+
+
+def ask(graph: Graph, radius: float, spec: Spec, hints: Hints | None) -> Query:
+    return put(graph, Region.ball(IMAGE, radius), spec, hints)
+
+
+def put(graph: Graph, region: Region, spec: Spec, hints: Hints | None) -> Query:
+    return Query.ask(graph, region, spec, Budget(), 0, hints)
+
+
+def proved(seed: int, order: int = 1) -> tuple[Graph, TopK, float, Hints]:
+    """A spec that holds on a ball, and the hints of the proof."""
+    graph = small(seed)
+    spec = TopK(label(graph), order)
+    for radius in (0.2, 0.1, 0.05, 0.02, 0.01):
+        answer = prove(graph, Region.ball(IMAGE, radius), spec)
+        if answer.verdict is Verdict.ROBUST:
+            return graph, spec, radius, answer.hints
+    raise AssertionError("no ball is proved")
+
+
+# ---- proofs hold inside
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_proved_needs_no_stage_inside(seed):
+    graph, spec, radius, hints = proved(seed)
+    for part in (1.0, 0.7, 0.2):
+        answer = prove(graph, Region.ball(IMAGE, part * radius), spec, hints=hints)
+        assert (answer.verdict, answer.calls) == (Verdict.ROBUST, {})
+        assert answer.why is hints.proofs.proved
+        again = prove(graph, Region.ball(IMAGE, 0.9 * part * radius), spec, hints=answer.hints)
+        assert (again.verdict, again.calls) == (Verdict.ROBUST, {})
+
+
+def test_it_says_nothing_elsewhere():
+    """Beyond the region, about another graph, other rows, another order."""
+    graph, spec, radius, hints = proved(1, order=2)
+    inside = Region.ball(IMAGE, radius)
+    beyond = Region(inside.lower.clone(), inside.upper.clone())
+    beyond.upper[0, 0, 1, 1] += 1e-12
+    for asked in (
+        put(graph, beyond, spec, hints),
+        put(replace(graph), inside, spec, hints),
+        put(graph, inside, TopK((spec.target + 1) % 4, 2), hints),
+        put(graph, inside, TopK(spec.target, 1), hints),
+    ):
+        known = Known.told(asked)
+        assert (known.proved, known.together, known.mixes) == (None, None, None)
+    # rows are rows in any order statistic
+    assert Known.told(put(graph, inside, TopK(spec.target, 1), hints)).lower is not None
+
+
+def test_the_same_rows_with_other_constants_are_others():
+    """Behind a last layer that adds the constants all thresholds have the same rows."""
+    graph = small(3)
+    scores = graph(points_in(Region.ball(IMAGE, 0.05), 500, seeded(0)))[:, 0]
+    easy, hard = AboveThreshold(0, float(scores.min()) - 1.0), AboveThreshold(0, float(scores.max()) - 1e-6)
+    answer = prove(graph, Region.ball(IMAGE, 0.05), easy)
+    assert answer.verdict is Verdict.ROBUST
+    assert prove(graph, Region.ball(IMAGE, 0.05), hard, hints=answer.hints).verdict is Verdict.VULNERABLE
+    both = prove_all(graph, Region.ball(IMAGE, 0.05), [easy, easy])
+    assert both.verdict is Verdict.ROBUST
+    assert prove_all(graph, Region.ball(IMAGE, 0.05), [easy, hard], hints=both.hints).verdict is Verdict.VULNERABLE
+
+
+def test_proofs_of_several_questions_hold_inside():
+    graph = small(8)
+    specs = [TopK(label(graph), 1), TopK(label(graph), 2), AboveThreshold(label(graph), -9.0)]
+    answer = prove_all(graph, Region.ball(IMAGE, 0.02), specs)
+    assert answer.verdict is Verdict.ROBUST
+    inside = prove_all(graph, Region.ball(IMAGE, 0.01), specs, hints=answer.hints)
+    assert (inside.verdict, inside.calls) == (Verdict.ROBUST, {})
+    beyond = prove_all(graph, Region.ball(IMAGE, 0.03), specs, AT_ONCE, hints=answer.hints)
+    assert beyond.calls
+
+
+def test_a_refuted_proof_is_offered_to_nobody():
+    """Hints that lie about a failing spec do not become a proof, and do not go on."""
+    graph, region = small(5), Region.ball(IMAGE, 0.3)
+    spec = next(s for t in range(4) if prove(graph, region, s := TopK(t, 1)).verdict is Verdict.VULNERABLE)
+    rows = spec.rows(4)
+    wrong = Hints(graph, region, rows=table(spec, 4), proofs=Proofs(1, 0.0, torch.full((len(rows),), 9.0, dtype=F64)))
+    answer = prove(graph, region, spec, AT_ONCE, hints=wrong)
+    assert answer.verdict is not Verdict.ROBUST
+    assert answer.hints.proofs.proved is None
+
+
+# ---- bounds move with the slack
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_bounds_exceed_the_slack_by_as_much(order):
+    graph, spec = loud(2), TopK(0, order)
+    wide = ask(graph, 0.2, spec, None)
+    sets = {(0, 1): Mix(0.25, torch.full((2,), 0.5, dtype=F64), {})}
+    lower = torch.tensor([-1.0, wide.slack, 3.0], dtype=F64)
+    known = Known(lower=lower, together=-0.125, mixes=sets if order == 2 else None)
+    inner = ask(graph, 0.1, spec, known.hints(wide))
+    assert inner.slack < wide.slack  # it grows with the region
+    told = Known.told(inner)
+    assert torch.allclose(told.lower - inner.slack, lower - wide.slack, rtol=0, atol=1e-15)
+    assert bool((told.lower - inner.slack <= lower - wide.slack).all())
+    assert told.together - inner.slack == pytest.approx(-0.125 - wide.slack, abs=1e-15)
+    assert told.left(inner).tolist() == known.left(wide).tolist()  # not proved there, not proved here
+    if order == 2:
+        assert told.mixes[0, 1].value - inner.slack == pytest.approx(0.25 - wide.slack, abs=1e-15)
+
+
+def test_sets_are_not_taken_over_where_they_leave_out_a_row():
+    """A row that no set names counts as proved."""
+    graph, spec = loud(2), TopK(0, 2)
+    wide = ask(graph, 0.2, spec, None)
+    lower = torch.tensor([-1.0, -1.0, wide.slack], dtype=F64)
+    known = Known(lower=lower, mixes={(0, 1): Mix(1.0, torch.full((2,), 0.5, dtype=F64), {})})
+    assert Known.told(ask(graph, 0.1, spec, known.hints(wide))).mixes is None
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 4, 5])
+def test_open_answers_give_their_bounds(seed):
+    """A bound of a larger region is one of a smaller, which a cheap look reaches at once."""
+    graph, region = small(seed), Region.ball(IMAGE, 0.5)
+    spec, climbed = (
+        TopK(int(graph(IMAGE[None])[0].topk(2).indices[1]), 2),
+        Portfolio((Screen(), Climb(Ascent(steps=60)))),
+    )
+    wide = prove(graph, region, spec, climbed)
+    assert wide.verdict is not Verdict.ROBUST
+    region = Region.ball(IMAGE, 0.499)
+    plain, told = (prove(graph, region, spec, AT_ONCE, hints=hints) for hints in (None, wide.hints))
+    assert told.margin_bound >= max(plain.margin_bound, wide.margin_bound - 1e-9)
+    least = float(spec.margin(graph(points_in(region, 2000, seeded(1)))).min())
+    assert told.margin_bound <= least
+
+
+# ---- splitting goes on
+
+
+def deep(seed: int) -> Graph:
+    return Sketch((1, 1, 5), seeded(seed)).flat().linear(16).relu().linear(16).relu().linear(4).graph()
+
+
+def split(boxes: int) -> Portfolio:
+    return Portfolio((Screen(), Split(most_boxes=boxes, least_open=0, batch=4)))
+
+
+def hard() -> tuple[Graph, AboveThreshold, Region]:
+    """A score that comes near the threshold, which takes hundreds of boxes."""
+    graph, region = deep(0), Region.ball(torch.full((1, 1, 5), 0.5, dtype=F64), 0.5)
+    least = float(graph(points_in(region, 20_000, seeded(0)))[:, 0].min())
+    spec = AboveThreshold(0, least - 0.1)
+    assert prove(graph, region, spec, split(100)).verdict is Verdict.UNKNOWN
+    return graph, spec, region
+
+
+def test_splitting_goes_on_where_it_ended():
+    graph, spec, region = hard()
+    answer, turns = prove(graph, region, spec, split(30)), 1
+    bounds = [answer.margin_bound]
+    while answer.verdict is Verdict.UNKNOWN:
+        assert turns < 500
+        answer, turns = prove(graph, region, spec, split(30), hints=answer.hints), turns + 1
+        bounds.append(answer.margin_bound)
+    assert answer.verdict is Verdict.ROBUST
+    assert turns > 2
+    assert bounds == sorted(bounds)
+    assert bounds[-1] <= float(spec.margin(graph(points_in(region, 5000, seeded(0)))).min())
+
+
+def test_boxes_left_open_cover_what_is_not_proved():
+    """Of a smaller, oblong region too: points outside of the boxes have the margin that is said."""
+    graph, spec, region = hard()
+    leaves = prove(graph, region, spec, split(400)).hints.proofs.leaves
+    cut = torch.tensor([[0.0, 0.0, 0.4, 0.0, 0.1], [0.1, 0.3, 0.0, 0.2, 0.4]], dtype=F64)
+    inner = Region(region.lower + cut[0], region.upper - cut[1])
+    boxes = leaves.boxes.within(inner)
+    assert 0 < len(boxes) < len(leaves.boxes)
+    points = torch.cat([points_in(inner, 5000, seeded(3)), *corners(boxes.region)])
+    low, high = boxes.region.lower, boxes.region.upper
+    assert bool((low >= inner.lower).all() and (high <= inner.upper).all() and (low < high).all())
+    held = ((points[:, None] >= low) & (points[:, None] <= high)).flatten(2).all(2).any(1)
+    margins = spec.margin(graph(points))
+    assert 0 < int(held.sum()) < len(points)
+    assert float(margins[~held].min()) >= leaves.proved - 1e-9
+    whole = (points[:, None] >= leaves.boxes.region.lower) & (points[:, None] <= leaves.boxes.region.upper)
+    assert bool((held == whole.flatten(2).all(2).any(1)).all())
+
+
+def corners(region: Region) -> list[torch.Tensor]:
+    return [region.lower, region.upper]
+
+
+def test_a_box_that_only_touches_is_left_out():
+    graph, spec, region = hard()
+    boxes = prove(graph, region, spec, split(20)).hints.proofs.leaves.boxes
+    side = Region(boxes.region.lower[:1].clone(), boxes.region.upper[:1].clone())
+    side.upper[..., 0] = side.lower[..., 0]  # no width there: what touches is kept
+    assert len(boxes.within(side)) >= 1
+    beside = Region(boxes.region.upper[:1], boxes.region.upper[:1] + 0.1)
+    apart = boxes.take(torch.tensor([0]))
+    assert len(apart.within(beside)) == 0
+
+
+# ---- images
+
+
+def test_images_are_seen_and_attacked_from():
+    graph, spec, region = small(5), TopK(label(small(5)), 1), Region.ball(IMAGE, 0.5)
+    found = prove(graph, region, spec)
+    assert found.verdict is Verdict.VULNERABLE
+    alone = Portfolio(())
+    told = prove(replace(graph), region, spec, alone, hints=Hints(graph, images=(found.witness,)))
+    assert (told.verdict, told.calls) == (Verdict.VULNERABLE, {})
+    assert prove_all(graph, region, [spec, spec], alone, hints=found.hints).verdict is Verdict.VULNERABLE
+    away = Hints(graph, images=(found.witness + 7.0, torch.zeros(1, 3, 3, dtype=F64)))
+    clipped = prove(graph, region, spec, alone, hints=away)
+    assert region.contains(clipped.weakest)
+
+
+def test_the_attack_begins_at_the_images(monkeypatch):
+    starts = []
+    real = type(BRIEF)._search
+
+    def search(self, graph, region, spec, given, generator, budget):
+        starts.append(given)
+        return real(self, graph, region, spec, given, generator, budget)
+
+    monkeypatch.setattr(type(BRIEF), "_search", search)
+    graph, region = small(5), Region.ball(IMAGE, 0.01)
+    image = region.lower[0].clone()
+    prove(graph, region, TopK(label(graph), 1), Portfolio((Break(BRIEF),)), hints=Hints(graph, images=(image,)))
+    assert torch.equal(starts[0][0, 1], image.float())
+
+
+def test_a_failing_image_of_a_smaller_region_ends_the_work():
+    graph = small(5)
+    spec = TopK(label(graph), 1)
+    radius = next(r for r in (0.1, 0.2, 0.3, 0.4, 0.5) if prove(graph, Region.ball(IMAGE, r), spec).witness is not None)
+    broken = prove(graph, Region.ball(IMAGE, radius), spec)
+    wider = prove(graph, Region.ball(IMAGE, 1.2 * radius), spec, COMPLETE, hints=broken.hints)
+    assert (wider.verdict, wider.calls) == (Verdict.VULNERABLE, {})
