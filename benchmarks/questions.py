@@ -11,8 +11,8 @@ import itertools
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -24,7 +24,7 @@ from aureole.core import Answer, Budget, Graph, Region, Rings, Rows, TopK, Verdi
 from aureole.core.graph import taking
 from aureole.core.places import data_root
 from aureole.neighborhood import OBJECTIVES, Problem, maximize, named_weights
-from aureole.neighborhood.oracle import Cutting, Oracle, cutting_weights
+from aureole.neighborhood.oracle import Cutting, Oracle
 from aureole.neighborhood.prover import Prover
 from aureole.nets import load_onnx
 from aureole.verify import prove
@@ -34,7 +34,6 @@ from benchmarks.marvel import NETWORKS as SINGLE_LABEL
 from benchmarks.marvel import SHAPE
 from benchmarks.neighborhoods import a_slice, numbers
 
-CUTTINGS: tuple[Cutting, ...] = ("sensitivity", "fixed", "flipped")
 METHODS = ("uniform", "oracle", "certificate")
 SECONDS, QUERY_SECONDS = 20.0, 3.0
 
@@ -77,15 +76,35 @@ class Traced(Prover):
         return answer
 
 
-def told_apart(asked: Sequence[Asked], keep: Tensor) -> Iterator[tuple[str, Asked, float]]:
-    """Each call after the first (the floors): `step` or `shrunk` step, and the part of the growth that is kept."""
-    robust, last = asked[0].radii, asked[0]
-    for call in asked[1:]:
-        back = last.radii * keep + robust * (1 - keep)
-        shrunk = last.outcome != "proved" and torch.allclose(call.radii, back, rtol=0, atol=1e-12)
-        kept = float((back - robust).sum() / (last.radii - robust).sum()) if shrunk else 1.0
-        yield ("shrunk" if shrunk else "step"), call, kept
-        robust, last = (call.radii if call.outcome == "proved" else robust), call
+@dataclass(frozen=True)
+class Watched(Oracle):
+    """An oracle whose steps are counted: before which calls to the prover each began."""
+
+    begun: list[int] = field(default_factory=list)
+
+    def _shrink_until_robust(self, prover: Prover, robust: Tensor, target: Tensor, keep: Tensor) -> Tensor:
+        assert isinstance(prover, Traced)
+        self.begun.append(len(prover.asked))
+        return super()._shrink_until_robust(prover, robust, target, keep)
+
+    def told_apart(self, asked: Sequence[Asked]) -> Iterator[tuple[str, Asked, float]]:
+        """Each call after the first (the floors): `step` or `shrunk` step, and the part of the growth that is kept."""
+        robust, last = asked[0].radii, asked[0]
+        for n, call in enumerate(asked[1:], 1):
+            shrunk = n not in self.begun
+            kept = float((call.radii - robust).sum() / (last.radii - robust).sum()) if shrunk else 1.0
+            yield ("shrunk" if shrunk else "step"), call, kept
+            robust, last = (call.radii if call.outcome == "proved" else robust), call
+
+
+CUTTINGS: Mapping[str, tuple[Cutting, bool]] = {
+    "sensitivity": ("sensitivity", False),
+    "fixed": ("fixed", False),
+    "flipped": ("flipped", False),
+    "sensitivity, moving": ("sensitivity", True),
+    "flipped, moving": ("flipped", True),
+}
+"""Kinds of cutting weights, and whether they move."""
 
 
 def proved_first(asked: Iterable[Asked]) -> int:
@@ -97,10 +116,10 @@ def cutting(which: slice, seconds: float, query_seconds: float, bands: tuple[int
     rows = []
     for case in chosen(which):
         problem = case.problem(bands=bands)
-        for kind in CUTTINGS:
-            prover = Traced(problem, Budget.seconds(seconds), 0, None, query_seconds)
-            found = Oracle(kind).run(prover)
-            calls = list(told_apart(prover.asked, cutting_weights(problem, kind)))
+        for kind, (weights, moving) in CUTTINGS.items():
+            prover, oracle = Traced(problem, Budget.seconds(seconds), 0, None, query_seconds), Watched(weights, moving)
+            found = oracle.run(prover)
+            calls = list(oracle.told_apart(prover.asked))
             counts = Counter(f"{what} {call.outcome}" for what, call, _ in calls)
             spent: dict[str, float] = Counter()
             for what, call, _ in calls:

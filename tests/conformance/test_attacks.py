@@ -156,10 +156,16 @@ def test_sets_of_many_rows_are_not_all_listed():
 @pytest.mark.parametrize(("rows", "order"), [(5, 1), (5, 2), (9, 7), (12, 9), (4, 4)])
 def test_the_first_sets_are_those_of_the_lowest_rows(rows, order):
     attack, margins = SmoothPgd(sets=6), torch.arange(rows, dtype=F64)[None]
-    chosen, _ = attack._choose(margins, order, 6)
+    chosen, _ = attack._choose(margins[:, None], order, 6)
     near = min(rows, order + 3)
     expected = sorted(itertools.combinations(range(near), order), key=sum)[:6]
     assert [tuple(ranks) for ranks in chosen[0].tolist()] == [expected[i % len(expected)] for i in range(6)]
+
+
+def test_given_starts_keep_to_the_rows_that_are_lowest_there():
+    given = torch.stack([torch.arange(5, dtype=F64), torch.tensor([4.0, 0, 3, 1, 2], dtype=F64)])
+    chosen, _ = SmoothPgd(sets=3)._choose(given[None], 2, 5)
+    assert [sorted(ranks) for ranks in chosen[0].tolist()] == [[0, 1], [1, 3], [0, 3], [0, 1], [0, 2]]
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"sets": 0}, {"restarts": -1}])

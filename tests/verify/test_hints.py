@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from split_cases import hard, split
 
 from aureole.attacks import BRIEF
 from aureole.bounds import Ascent
@@ -13,7 +14,6 @@ from aureole.verify import COMPLETE, Portfolio, prove, prove_all
 from aureole.verify.hints import Hints, Mix, Proofs, table
 from aureole.verify.known import Known
 from aureole.verify.query import Query
-from aureole.verify.split import Split
 from aureole.verify.stages import Break, Climb, Screen
 from nets_zoo import F64, Sketch, draw, points_in, seeded
 
@@ -169,23 +169,6 @@ def test_open_answers_give_their_bounds(seed):
 
 
 # ---- splitting goes on
-
-
-def deep(seed: int) -> Graph:
-    return Sketch((1, 1, 5), seeded(seed)).flat().linear(16).relu().linear(16).relu().linear(4).graph()
-
-
-def split(boxes: int) -> Portfolio:
-    return Portfolio((Screen(), Split(most_boxes=boxes, least_open=0, batch=4)))
-
-
-def hard() -> tuple[Graph, AboveThreshold, Region]:
-    """A score that comes near the threshold, which takes hundreds of boxes."""
-    graph, region = deep(0), Region.ball(torch.full((1, 1, 5), 0.5, dtype=F64), 0.5)
-    least = float(graph(points_in(region, 20_000, seeded(0)))[:, 0].min())
-    spec = AboveThreshold(0, least - 0.1)
-    assert prove(graph, region, spec, split(100)).verdict is Verdict.UNKNOWN
-    return graph, spec, region
 
 
 def test_splitting_goes_on_where_it_ended():

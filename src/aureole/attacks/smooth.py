@@ -29,7 +29,8 @@ class SmoothPgd(Attack):
 
     steps:     per start
     restarts:  starts per region, half of them corners of the box, besides those given
-    sets:      how many sets of rows to try; those whose margins are lowest at the first start come first
+    sets:      how many sets of rows to try; those whose margins are lowest at the first start come first. Other given
+               starts keep to the rows that are lowest there
     sharpness: beta at the first and at the last step
     weighing:  tau at the first and at the last step, in units of the inverse margin at the start
     step:      length of the first and of the last step, in half widths of the box
@@ -58,7 +59,10 @@ class SmoothPgd(Attack):
         lower, upper = region.lower.unsqueeze(1), region.upper.unsqueeze(1)
         images = torch.cat([starts, self._random(region, generator)], 1).clamp(lower, upper)
         half = (upper - lower) / 2
-        chosen, scale = self._choose(spec.values(graph(images[:, 0])), spec.order, images.shape[1])
+        with torch.no_grad():
+            begun = images[:, : starts.shape[1]]
+            given = spec.values(graph(begun.flatten(0, 1))).unflatten(0, begun.shape[:2])
+        chosen, scale = self._choose(given, spec.order, images.shape[1])
         best = images.clone()
         best_margin = images.new_full(images.shape[:2], torch.inf)
         for i in range(self.steps + 1):
@@ -80,9 +84,13 @@ class SmoothPgd(Attack):
         return best
 
     def _choose(
-        self, margins: Float[Tensor, "batch rows"], order: int, count: int
+        self, given: Float[Tensor, "batch given rows"], order: int, count: int
     ) -> tuple[Int[Tensor, "batch count order"], Float[Tensor, "batch 1 1"]]:
-        """A set of rows for each start, and the size of the margins there."""
+        """A set of rows for each start, the given ones first, and the size of the margins there.
+
+        Those that are lowest at a given start are its own; the others, and the first, have sets in turn.
+        """
+        margins = given[:, 0]
         lowest = margins.argsort(-1)
         near = min(margins.shape[-1], order + 3)
         held = max(0, order - self.sets + 1)  # so many of the lowest are in each of the first sets
@@ -90,6 +98,7 @@ class SmoothPgd(Attack):
         sets = [(*range(held), *rest) for rest in rests]
         ranks = torch.tensor([sets[i % len(sets)] for i in range(count)], device=margins.device)
         chosen = lowest[:, ranks]
+        chosen[:, 1 : given.shape[1]] = given[:, 1:].argsort(-1)[..., :order]
         scale = margins.gather(-1, lowest[:, :near]).abs().mean(-1).clamp(min=1e-3)
         return chosen, scale[:, None, None]
 

@@ -30,6 +30,8 @@ class Oracle(Method):
     cutting: the cutting weights. `fixed` keeps `(r, r, r-1, ..., 1) / (r+1)` of each ring's growth, far rings least;
              `sensitivity` keeps more of rings whose mean gradient is small (the proposal's formula); `flipped` keeps
              more of the others (the proposal's sentence).
+    moving:  whether sensitivities are those of the weakest points, computed again after each accepted step (the
+             proposal's plan); else those of the clean image
     balance: lambda, the weight of the robustness gradient against the size's; it falls by `decay` when a step fails
              or stalls, and the search ends below `balance_end`.
     rate:    eta at the start and its least value; a failed step halves it. Its unit is the uniform radius at which a
@@ -39,6 +41,7 @@ class Oracle(Method):
     """
 
     cutting: Cutting = "sensitivity"
+    moving: bool = False
     balance: float = 0.99
     balance_end: float = 0.01
     decay: float = 0.75
@@ -48,7 +51,7 @@ class Oracle(Method):
 
     def run(self, prover: Prover) -> Neighborhood:  # noqa: D102
         problem, budget = prover.problem, prover.budget
-        keep = cutting_weights(problem, self.cutting)
+        keep = cutting_weights(problem, self.cutting, problem.image[None])
         generator = prover.generator()
         robust = problem.floors
         prover.check(robust)
@@ -61,7 +64,10 @@ class Oracle(Method):
             target = problem.within(robust + rate * unit * direction)
             before, robust = robust, self._shrink_until_robust(prover, robust, target, keep)
             if float((robust - before).abs().max()) > problem.delta * rate:
-                gradient = margin_prices(problem, self._weakest(prover, robust, generator))
+                weakest = self._weakest(prover, robust, generator)
+                gradient = margin_prices(problem, weakest)
+                if self.moving:
+                    keep = cutting_weights(problem, self.cutting, weakest)
             if not torch.equal(robust, target):  # the full step failed
                 balance, rate = balance * self.decay, max(rate / 2, self.rate[1])
             elif prover.problem.size(robust) - prover.problem.size(before) <= problem.delta * rate:  # it stalled
@@ -113,15 +119,20 @@ def linear_radius(problem: Problem) -> float:
     return margin / max(float(margin_prices(problem, problem.image[None]).sum()), 1e-12)
 
 
-def cutting_weights(problem: Problem, kind: Cutting) -> Float[Tensor, "rings"]:
-    """How much of each ring's growth a shrinking step keeps, in [0, r/(r+1)] (below 1, so that shrinking ends)."""
+def cutting_weights(
+    problem: Problem, kind: Cutting, images: Float[Tensor, "points channels height width"]
+) -> Float[Tensor, "rings"]:
+    """How much of each ring's growth a shrinking step keeps, in [0, r/(r+1)] (below 1, so that shrinking ends).
+
+    images: where the rings' sensitivities are taken
+    """
     r = len(problem.rings) - 1
     most = r / (r + 1)
     if kind == "fixed":
         ring = torch.arange(r + 1, dtype=torch.float64)
         return (r + 1 - ring).clamp(max=r) / (r + 1)
     pixels = torch.tensor(problem.rings.pixels, dtype=torch.float64)
-    sensitivity = margin_prices(problem, problem.image[None]) / pixels
+    sensitivity = margin_prices(problem, images) / pixels
     spread = sensitivity.max() - sensitivity.min()
     sensitive = (sensitivity - sensitivity.min()) / spread.clamp(min=1e-12)
     return most * (sensitive if kind == "flipped" else 1 - sensitive)

@@ -19,6 +19,12 @@ from aureole.neighborhood.upper import only_way_out
 from aureole.neighborhood.witnesses import attacked, beyond, failing
 from aureole.verify import COMPLETE, Hints, Portfolio, prove, prove_all
 
+NEAREST = 2
+"""Witnesses of other radii that an attack goes on from."""
+
+RECENT = 4
+"""Undecided questions whose proved parts are offered to those about radii inside."""
+
 REFUTED = "proved for the model's weights in exact arithmetic; as the model rounds, the weakest image's margin is {:g}"
 """Said of radii that are proved up to less than the rounding of a model in float32."""
 
@@ -51,6 +57,7 @@ class Prover:
         self._best: Answer | None = None
         self._met: tuple[Tensor, float] | None = None
         self._hints: Hints | None = None
+        self._undecided: list[Hints] = []
 
     @property
     def size(self) -> float:
@@ -87,6 +94,8 @@ class Prover:
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
+        if answer.verdict is Verdict.UNKNOWN and answer.hints is not None:
+            self._undecided = [*self._undecided[1 - RECENT :], answer.hints]
         if answer.verdict is Verdict.ROBUST and self._better(radii):
             if self._best is None or self.problem.size(radii) > self.size:
                 self._timeline.append((self.budget.spent, self.problem.size(radii)))
@@ -98,6 +107,8 @@ class Prover:
     def _ask(self, region: Region, portfolio: Portfolio, hints: Hints | None) -> Answer:
         """Several specs are asked together, and given as much time as they would have alone."""
         graph, specs = self.problem.graph, self.problem.specs
+        hints = self._around(region, hints or Hints(graph))
+        hints = replace(hints, images=(*hints.images, *self._near(region)))
         budget = self.budget.at_most(self.query_seconds * len(specs))
         if len(specs) == 1:
             return prove(
@@ -123,6 +134,21 @@ class Prover:
             if region.contains(image):
                 return Answer(Verdict.VULNERABLE, Why.ATTACK, witness=image, weakest=image)
         return None
+
+    def _around(self, region: Region, hints: Hints) -> Hints:
+        """With what an undecided question about a larger region has proved, if there was one lately."""
+        for told in reversed(self._undecided):
+            if told.hold(self.problem.graph, region):
+                return replace(told, parameters=hints.parameters or told.parameters)
+        return hints
+
+    def _near(self, region: Region) -> list[Tensor]:
+        """The witnesses that lie least outside of a region: from there an attack may soon be inside."""
+        if not self._witnesses:
+            return []
+        images = torch.stack(self._witnesses)
+        outside = (images - region.clip(images)).abs().flatten(1).sum(1)
+        return [self._witnesses[n] for n in outside.argsort()[:NEAREST].tolist()]
 
     @contextmanager
     def in_share(self, share: float = 1.0, query: float = 1.0) -> Iterator[None]:

@@ -245,12 +245,14 @@ class Milp(Stage):
     """The existence question to a solver. Infeasible with slack to spare is a proof; its images are replayed.
 
     solver: a name from `solver.SOLVERS`; InputError for another one or a package that is not installed
+    attack: goes on from images that fail in the encoding but not when replayed, as where it is a relaxation
     """
 
     most_seconds: float = float("inf")
     finds: ClassVar[Why] = Why.MILP
     name: str = "milp"
     solver: str = "highs"
+    attack: Attack = field(default_factory=lambda: SmoothPgd(steps=12, restarts=0))
 
     def __post_init__(self) -> None:
         solver(self.solver)
@@ -261,13 +263,13 @@ class Milp(Stage):
         improved = [known]
 
         def enough(solution: np.ndarray) -> bool:
-            improved.append(improved[-1].seen(query, encoding.image(solution)))
+            improved.append(self._met(query, improved[-1], encoding.image(solution)))
             return improved[-1].broken
 
         outcome = solver(self.solver)(encoding.program, min(self.most_seconds, query.budget.remaining), enough)
         known = improved[-1]
-        if outcome.solution is not None:
-            known = known.seen(query, encoding.image(outcome.solution))
+        if outcome.solution is not None and not known.broken:
+            known = self._met(query, known, encoding.image(outcome.solution))
         if known.broken:
             return known
         match outcome.status:
@@ -295,6 +297,14 @@ class Milp(Stage):
             case Status.INTERRUPTED:
                 why, trouble = Why.INTERRUPTED, "interrupted while the MILP ran"
         return replace(known, open_because=why, trouble=trouble)
+
+    def _met(self, query: Query, known: Known, image: Float[Tensor, "*shape"]) -> Known:
+        """An image of the solver's, and what an attack from there finds."""
+        known = known.seen(query, image)
+        if known.broken or query.budget.expired:
+            return known
+        attacked = Break(self.attack)(query, replace(known, starts=(image,)))
+        return replace(attacked, starts=known.starts)
 
 
 def judge(query: Query, known: Known, by: Why = Why.BOUNDS) -> Known:
