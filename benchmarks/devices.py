@@ -1,23 +1,19 @@
 """What a GPU is worth: the parts that run on `device`, on the author's networks, CPU against CUDA in one run."""
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 
 from aureole.attacks import SmoothPgd
 from aureole.bounds import Ascent, intermediate_bounds, optimise, relax
-from aureole.core import AboveThreshold, Budget, Graph, Region, Verdict
-from aureole.core.graph import Input, Linear, Node, Relu, Reshape, merge_rectified_pools
+from aureole.core import Budget, Region, Verdict
+from aureole.core.graph import merge_rectified_pools
 from aureole.neighborhood import Problem
 from aureole.neighborhood.ascent import JointAscent, climb_all
-from aureole.verify import Portfolio, prove
-from aureole.verify.split import Split
-from aureole.verify.stages import Screen
+from aureole.verify import prove
 from benchmarks.cases import Case, cases, write
 
 NETWORKS = ("model-noDef-x1k", "dmnist-noDef-x2", "dmnist-noDef-x3")
@@ -62,46 +58,8 @@ def costs(known: Sequence[Case], many: Region, device: str, repeats: int) -> dic
     return {name: timed(act, repeats) for name, act in parts.items()}
 
 
-SPLITTING = ((5, 50, 6), (8, 100, 4))
-"""Networks of so many inputs, relus a layer and layers, with random weights."""
-
-
-def splitting(devices: Sequence[str], boxes: int, batches: Sequence[int]) -> dict[str, dict[str, object]]:
-    """How many boxes a second each device bounds, of a question that is still open after so many."""
-    found: dict[str, dict[str, object]] = {}
-    for inputs, width, layers in SPLITTING:
-        graph, region, spec = tight(inputs, width, layers)
-        for device in devices:
-            for batch in batches if device == "cuda" else (Split.batch,):
-                most = boxes if device == "cuda" else boxes // 8
-                stage = Split(batch=batch, wide=batch, most_boxes=most, share=1.0)
-                answer = prove(graph, region, spec, Portfolio((Screen(), stage)), device=device)
-                seconds, count = answer.stage_seconds["split"], answer.detail.split()[2]
-                found.setdefault(f"{inputs} inputs, {layers} x {width} relus", {})[f"{device}, batch {batch}"] = {
-                    "boxes/s": round(int(count) / seconds), "bound": answer.margin_bound,
-                }  # fmt: skip
-    return found
-
-
-def tight(inputs: int, width: int, layers: int) -> tuple[Graph, Region, AboveThreshold]:
-    """A random network's first score on the unit box, which comes near the threshold: nothing is decided soon."""
-    generator = torch.Generator().manual_seed(0)
-    nodes = [Node(Input(), (), (1, 1, inputs), "input"), Node(Reshape(), (0,), (inputs,), "flat")]
-    for n, (below, above) in enumerate(pairwise([inputs, *[width] * layers, 2])):
-        weight, bias = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((above, below), above))
-        op = Linear(weight * (2 / below) ** 0.5, 0.1 * bias)
-        nodes.append(Node(op, (len(nodes) - 1,), (above,), f"linear{n}"))
-        if n < layers:
-            nodes.append(Node(Relu(), (len(nodes) - 1,), (above,), f"relu{n}"))
-    graph, region = Graph(tuple(nodes)), Region.ball(torch.full((1, 1, inputs), 0.5, dtype=torch.float64), 0.5)
-    least = SmoothPgd(steps=200, restarts=100)(graph, region, AboveThreshold(0, 0.0), generator=generator).margins
-    return graph, region, AboveThreshold(0, float(least[0]) - 1.0)
-
-
-def main(devices: list[str], radius: float, repeats: int, boxes: int) -> None:
+def main(devices: list[str], radius: float, repeats: int) -> None:
     summary: dict[str, object] = {"radius": radius, "gpu": torch.cuda.get_device_name() if "cuda" in devices else None}
-    summary["splitting"] = splitting(devices, boxes, (Split.batch, 512, 2048, 8192))
-    print(json.dumps(summary["splitting"], indent=1))
     rows = []
     for name in NETWORKS:
         known = [c for c in cases([name]) if float(c.spec.margin(c.graph.replay(c.author.scene.image))) > 0]
@@ -123,6 +81,5 @@ if __name__ == "__main__":
     parser.add_argument("--devices", nargs="*", default=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
     parser.add_argument("--radius", type=float, default=0.006)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--boxes", type=int, default=40_000, help="of each question that splitting is timed on")
     arguments = parser.parse_args()
-    main(arguments.devices, arguments.radius, arguments.repeats, arguments.boxes)
+    main(arguments.devices, arguments.radius, arguments.repeats)

@@ -14,7 +14,7 @@ def deep(seed: int) -> Graph:
 
 
 def split(boxes: int) -> Portfolio:
-    return Portfolio((Screen(), Split(most_boxes=boxes, least_open=0, batch=4, wide=4)))
+    return Portfolio((Screen(), Split(most_boxes=boxes, least_open=0, batch=4)))
 
 
 def hard() -> tuple[Graph, AboveThreshold, Region]:

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from brute_cases import cases
-from split_cases import hard, split
 
 from aureole.attacks import SmoothPgd
 from aureole.core import Budget, InputError, Region, Rings, TopK, Verdict
@@ -48,18 +47,6 @@ def test_attacks_on_the_gpu_stay_inside_to_the_last_bit(net):
 def test_verdicts_by_the_gpu_are_those_of_brute_force(case):
     answer = prove(case.graph, case.region, case.spec, budget=Budget.seconds(20.0), device="cuda")
     assert answer.verdict is (Verdict.ROBUST if case.least > 0 else Verdict.VULNERABLE)
-
-
-@on_cuda
-def test_splitting_on_the_gpu_is_that_of_the_cpu():
-    """The same bounds, up to rounding; what is left there is gone on with here."""
-    graph, spec, region = hard()
-    here, there = (prove(graph, region, spec, split(100), device=device) for device in ("cpu", "cuda"))
-    assert there.margin_bound == pytest.approx(here.margin_bound, abs=1e-9)
-    assert there.hints.proofs.leaves.boxes.bound.device.type == "cpu"
-    for device in ("cpu", "cuda"):
-        answer = prove(graph, region, spec, split(10_000), hints=there.hints, device=device)
-        assert answer.verdict is Verdict.ROBUST
 
 
 @on_cuda

@@ -42,17 +42,12 @@ class Boxes:
     def halves(self) -> Region:
         """Both halves of every box along its axis; they share the middle, so nothing is lost in between."""
         lower, upper = self.region.lower.flatten(1), self.region.upper.flatten(1)
-        lead = torch.arange(len(self), device=self.bound.device)
+        lead = torch.arange(len(self))
         middle = (lower[lead, self.axis] + upper[lead, self.axis]) / 2
         left, right = upper.clone(), lower.clone()
         left[lead, self.axis], right[lead, self.axis] = middle, middle
         shape = (2 * len(self), *self.region.shape)
         return Region(torch.cat([lower, right]).reshape(shape), torch.cat([left, upper]).reshape(shape))
-
-    def to(self, device: torch.device) -> "Boxes":
-        """The same on another device."""
-        signs = {i: s.to(device) for i, s in self.signs.items()}
-        return Boxes(self.region.to(torch.float64, device), self.bound.to(device), self.axis.to(device), signs)
 
     def within(self, region: Region) -> "Boxes":
         """What of the boxes lies in a region.

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
+from aureole.verify.hints import Hints
 from aureole.verify.prove import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.vnnlib import Case, Property
 
@@ -95,10 +96,10 @@ def decide(
         )
     queries = [query for case in question.cases for query in _queries(case, image)]
 
-    def answered(query: Sequence[Query], portfolio: Portfolio, part: Budget) -> Answer:
+    def answered(query: Sequence[Query], portfolio: Portfolio, part: Budget, hints: Hints | None) -> Answer:
         """A witness that satisfies strict comparisons as ties alone is none: then what holds clearly is asked for."""
         for n, (region, spec) in enumerate(query):
-            answer = prove(graph, region, spec, portfolio, budget=part, seed=seed, device=device)
+            answer = prove(graph, region, spec, portfolio, budget=part, seed=seed, hints=hints, device=device)
             if answer.witness is None and n == 0:
                 return answer
             if answer.witness is None:
@@ -110,11 +111,12 @@ def decide(
 
     why: Counter[str] = Counter()
     left, detail = list(range(len(queries))), ""
+    told: dict[int, Hints] = {}
     for portfolio in (INCOMPLETE, method) if len(queries) > 1 else (method,):
         still = []
         for place, i in enumerate(left):
             share = budget.remaining / (len(left) - place)
-            answer = answered(queries[i], portfolio, budget.at_most(share))
+            answer = answered(queries[i], portfolio, budget.at_most(share), told.get(i))
             if answer.witness is not None:
                 why[str(answer.why)] += 1
                 scores = graph.replay(answer.witness)
@@ -123,7 +125,7 @@ def decide(
                 why[str(answer.why)] += 1
             else:
                 still.append(i)
-                detail = answer.detail
+                told[i], detail = answer.hints, answer.detail
             if answer.why is Why.INTERRUPTED:
                 told = f"interrupted with {len(still) + len(left) - place - 1} of {len(queries)} open"
                 return Decided(Decision.UNKNOWN, seconds=budget.spent, why=dict(why), detail=told, interrupted=True)

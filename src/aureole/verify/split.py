@@ -1,7 +1,6 @@
 """Input splitting: halve boxes until linear bounds prove each, or an image of one fails. For networks of few inputs.
 
-Complete for them in the limit, because linear bounds become exact as boxes shrink; hopeless for images. The boxes are
-bounded on the query's device, in float64 there too: the slack covers sums in any order.
+Complete for them in the limit, because linear bounds become exact as boxes shrink; hopeless for images.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from torch import Tensor
 from aureole.bounds import Bounds, backward, intermediate_bounds, minimizers, relax
 from aureole.bounds.linear import concretize
 from aureole.core import Region, Why
-from aureole.core.device import CPU
 from aureole.core.graph import MaxPool, Relu, Squash
 from aureole.verify.boxes import Boxes, Leaves
 from aureole.verify.known import Known
@@ -29,7 +27,6 @@ class Split(Stage):
     most_inputs: only regions that move at most so many inputs are split
     least_open:  with fewer open neurons the stage leaves the work to the MILP, which decides it at once
     batch:       boxes halved at once; few, so that their coefficients stay in the cache
-    wide:        the same on a GPU, which so many keep busy
     most_boxes:  after so many the stage gives up: what is left is narrow, and the MILP decides it sooner
     share:       of the time left, so that a later stage gets the rest
     """
@@ -37,7 +34,6 @@ class Split(Stage):
     most_inputs: int = 16
     least_open: int = 40
     batch: int = 48
-    wide: int = 2048
     most_boxes: int = 400_000
     share: float = 0.8
     needs_screen: ClassVar[bool] = False
@@ -49,24 +45,19 @@ class Split(Stage):
         if not 0 < int((width > 0).sum()) <= self.most_inputs or _open_neurons(query, known) < self.least_open:
             return known
         budget = query.budget.at_most(self.share * query.budget.remaining)
-        batch = self.batch if query.device.type == "cpu" else self.wide
-        there = replace(
-            query, graph=query.graph.to(torch.float64, query.device), rows=query.rows.to(query.device)
-        )  # where the boxes are bounded
         if known.leaves is None:
-            known, boxes, proved = _bounded(there, known, query.region.to(torch.float64, query.device), {})
+            known, boxes, proved = _bounded(query, known, query.region, {})
         else:
-            boxes, proved = known.leaves.boxes.to(query.device), known.leaves.proved
-        fixed = int((width == 0).sum())
+            boxes, proved = known.leaves.boxes, known.leaves.proved
         done = 1
         try:
             while len(boxes) and not known.broken and not budget.expired and done < self.most_boxes:
                 lowest = boxes.bound.argsort()
-                chosen, rest = boxes.take(lowest[:batch]), boxes.take(lowest[batch:])
+                chosen, rest = boxes.take(lowest[: self.batch]), boxes.take(lowest[self.batch :])
                 children = chosen.halves()
-                if bool((children.lower == children.upper).flatten(1).sum(1).gt(fixed).any()):
+                if bool((children.lower == children.upper).flatten(1).sum(1).gt((width == 0).sum()).any()):
                     break  # the middle is an end already: float64 has no smaller box
-                known, more, least = _bounded(there, known, children, chosen.hints())
+                known, more, least = _bounded(query, known, children, chosen.hints())
                 proved = min(proved, least)
                 boxes = rest.join(more)
                 done += len(children)
@@ -74,7 +65,7 @@ class Split(Stage):
             known = replace(known, open_because=Why.INTERRUPTED)
         if not len(boxes):
             return replace(known.at_least(proved), proved=Why.SPLIT)
-        known = replace(known, leaves=Leaves(boxes.to(CPU), proved)).at_least(min(proved, float(boxes.bound.min())))
+        known = replace(known, leaves=Leaves(boxes, proved)).at_least(min(proved, float(boxes.bound.min())))
         return replace(known, trouble=f"{len(boxes)} of {done} boxes left open by splitting")
 
 
@@ -106,7 +97,7 @@ def _bounded(query: Query, known: Known, region: Region, hints: Bounds) -> tuple
     order = query.inner.order
     ranked = values.sort(1)
     bound = ranked.values[:, order - 1]
-    lead = torch.arange(len(region), device=region.lower.device)
+    lead = torch.arange(len(region))
     steering = coefficients[lead, ranked.indices[:, order - 1]]
     if order == len(query.rows) > 1:  # all rows must fail together: a mix of them may be positive where none alone is
         weights, mixed = _mixed(coefficients, constant, region)
@@ -167,4 +158,4 @@ def _tried(query: Query, known: Known, region: Region, corners: Float[Tensor, "b
     images = torch.cat([corners[open_], region.center[open_]])
     margins = query.inner.margin(query.graph(images))
     worst = int(margins.argmin())
-    return known.seen(query, images[worst].cpu()) if float(margins[worst]) <= 0 else known
+    return known.seen(query, images[worst]) if float(margins[worst]) <= 0 else known
