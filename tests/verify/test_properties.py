@@ -9,6 +9,7 @@ from brute_force import least_margin
 from aureole.core import Budget, Graph, Region, Rows, Verdict
 from aureole.core.graph import Input, Linear, Node
 from aureole.verify import Decision, Portfolio, Property, decide, prove, read_vnnlib
+from aureole.verify import properties as properties_module
 from aureole.verify.properties import specs
 from aureole.verify.split import Split
 from aureole.verify.vnnlib import Case, Unsafe
@@ -112,6 +113,33 @@ def test_strict_comparisons(assertion, decision):
     assert found.decision is decision
     if found.witness is not None:
         assert question.violated(found.witness, found.scores)
+
+
+def test_the_second_look_goes_on_from_the_first(monkeypatch):
+    """Each query has its own hints, and none before it was looked at."""
+    asked: dict[int, list[object]] = {}
+
+    def seen(graph, region, spec, *args, hints, **kwargs):
+        answer = prove(graph, region, spec, *args, hints=hints, **kwargs)
+        asked.setdefault(id(spec), []).extend([hints, answer.hints])
+        return answer
+
+    monkeypatch.setattr(properties_module, "prove", seen)
+    graph, g = tiny(3)
+    region = Region.ball(torch.full((1, 1, 3), 0.5, dtype=F64), 0.5)
+    unsafe = []
+    for _ in range(2):
+        rows = draw(g, 2, 3)
+        unsafe.append(
+            (rows, 1e-3 - least_margin(graph, region, rows, torch.zeros(2, dtype=F64), 2) * torch.ones(2, dtype=F64))
+        )
+    question = _property(graph, [(0.0, 1.0, unsafe)])
+    found = decide(graph, question, lambda flat: flat.reshape(1, 1, 3), torch.flatten, budget=Budget.seconds(60.0))
+    assert found.decision is Decision.UNSAT
+    assert all(first is None for first, *_ in asked.values())
+    twice = [(before, after) for _, before, *rest in asked.values() for after in rest[:1]]
+    assert twice
+    assert all(before is after for before, after in twice)
 
 
 def test_time_runs_out():

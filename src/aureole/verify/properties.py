@@ -111,12 +111,12 @@ def decide(
 
     why: Counter[str] = Counter()
     left, detail = list(range(len(queries))), ""
-    told: dict[int, Hints] = {}
+    offered: dict[int, Hints] = {}
     for portfolio in (INCOMPLETE, method) if len(queries) > 1 else (method,):
         still = []
         for place, i in enumerate(left):
             share = budget.remaining / (len(left) - place)
-            answer = answered(queries[i], portfolio, budget.at_most(share), told.get(i))
+            answer = answered(queries[i], portfolio, budget.at_most(share), offered.get(i))
             if answer.witness is not None:
                 why[str(answer.why)] += 1
                 scores = graph.replay(answer.witness)
@@ -125,7 +125,7 @@ def decide(
                 why[str(answer.why)] += 1
             else:
                 still.append(i)
-                told[i], detail = answer.hints, answer.detail
+                offered[i], detail = answer.hints, answer.detail
             if answer.why is Why.INTERRUPTED:
                 told = f"interrupted with {len(still) + len(left) - place - 1} of {len(queries)} open"
                 return Decided(Decision.UNKNOWN, seconds=budget.spent, why=dict(why), detail=told, interrupted=True)
