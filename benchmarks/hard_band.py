@@ -1,6 +1,7 @@
 """The 360 queries of the hard band: 90 cases x uniform radius 0.004, 0.006, 0.008, 0.010, 10 s each.
 
-With --networks the same images and radii on others, where these have both labels in their top 2.
+With --networks the same images and radii on others, where these have both labels in their top 2. With --nested the
+largest radius comes first, and each answer's hints are offered to the next.
 """
 
 import argparse
@@ -18,14 +19,19 @@ RADII = (0.004, 0.006, 0.008, 0.010)
 
 
 def main(
-    seconds: float = 10.0, method: str = "complete", solver: str = "highs", networks: Sequence[str] = NETWORKS
+    seconds: float = 10.0,
+    method: str = "complete",
+    solver: str = "highs",
+    networks: Sequence[str] = NETWORKS,
+    nested: bool = False,
 ) -> None:
     rows, stages = [], portfolio(method, solver)
     for case in cases(networks):
         top = case.graph.replay(case.author.scene.image).topk(2).indices
         if set(top.tolist()) != set(case.author.scene.labels):
             continue
-        for radius in RADII:
+        hints = None
+        for radius in reversed(RADII) if nested else RADII:
             region = Region.ball(case.author.scene.image, radius)
             answer = prove(
                 case.graph,
@@ -33,7 +39,9 @@ def main(
                 case.spec,
                 stages,
                 budget=Budget.seconds(seconds),
+                hints=hints,
             )
+            hints = answer.hints if nested else None
             rows.append({
                 "network": case.network, "image": case.author.scene.name, "radius": radius,
                 "verdict": answer.verdict, "why": answer.why, "seconds": round(answer.seconds, 3),
@@ -52,7 +60,7 @@ def main(
         "contradictions": contradictions(rows),
         "median s": round(statistics.median(times), 3), "all s": round(sum(times), 1), "by stage": by_stage,
     }  # fmt: skip
-    write(result_name(method, solver, networks), summary, rows)
+    write(result_name(method, solver, networks) + "_nested" * nested, summary, rows)
 
 
 def result_name(method: str, solver: str, networks: Sequence[str] = NETWORKS) -> str:
@@ -89,5 +97,6 @@ if __name__ == "__main__":
     parser.add_argument("--method", choices=PORTFOLIOS, default="complete")
     parser.add_argument("--solver", choices=SOLVERS, default="highs")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--nested", action="store_true")
     arguments = parser.parse_args()
-    main(arguments.seconds, arguments.method, arguments.solver, arguments.networks)
+    main(arguments.seconds, arguments.method, arguments.solver, arguments.networks, arguments.nested)

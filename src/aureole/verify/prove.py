@@ -67,8 +67,10 @@ def prove(
     Ctrl-C ends the work, not the program: what is known comes back, as UNKNOWN with `why` INTERRUPTED where it does not
     decide. A loop over queries has to look for that.
 
-    hints: of an earlier answer about the same `graph` (`Answer.hints`). Its bounds are used where its region holds this
-    one, its slopes as a start where the spec's rows are the same; elsewhere it says nothing. The verdict cannot suffer.
+    hints: of an earlier answer about the same `graph` (`Answer.hints`). Where its region holds this one, what it proved
+    holds here too: bounds of inner nodes and, for the same spec, of rows and of sets of rows, boxes that splitting has
+    closed, the whole proof. Slopes are a start on any region, for the same rows; its worst image is replayed here, and
+    attacks go on from it. A question that was left open goes on where it ended. The verdict cannot suffer.
 
     device: where attacks and climbs of bounds run, in float32. The search and everything that a verdict rests on run on
     the CPU.

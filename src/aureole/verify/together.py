@@ -290,7 +290,7 @@ def prove_all(
     The margin is the smallest of theirs. VULNERABLE with the first spec found to fail, whose `claim` stands in
     `detail`; ROBUST when all are proved; else UNKNOWN, `detail` naming those left open. InputError as `prove`.
 
-    hints: of an earlier answer about the same graph and specs, used as by `prove`
+    hints: of an earlier answer about the same graph and the same specs in the same order, used as by `prove`
     """
     questions = Questions.ask(graph, region, specs, budget, seed, device, hints)
     work = Work.until(questions, method, enough=lambda work: any(known.broken for known in work.each))
