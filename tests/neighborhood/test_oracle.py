@@ -43,10 +43,8 @@ def test_moving_weights_are_taken_at_the_weakest_points(moving, monkeypatch):
         return cutting_weights(problem, kind, images)
 
     monkeypatch.setattr(oracle_module, "cutting_weights", seen)
-    prover, oracle = (
-        Prover(problem, Budget.seconds(60.0), 0),
-        Oracle(moving=moving, balance_end=0.6, attack=SmoothPgd(steps=4, restarts=1)),
-    )
+    prover = Prover(problem, Budget.seconds(60.0), 0)
+    oracle = Oracle(moving=moving, balance_end=0.6, attack=SmoothPgd(steps=4, restarts=1))
     found = oracle.run(prover)
     assert found.verdict is Verdict.ROBUST and found.size > 0
     assert torch.equal(taken[0], problem.image[None])

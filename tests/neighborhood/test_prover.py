@@ -12,7 +12,7 @@ from aureole.neighborhood import Problem, maximize
 from aureole.neighborhood import prover as prover_module
 from aureole.neighborhood.certificate import grow
 from aureole.neighborhood.prover import Prover
-from aureole.verify import COMPLETE
+from aureole.verify import COMPLETE, Portfolio
 from nets_zoo import F64, Sketch, seeded
 
 ATTACK = SmoothPgd(steps=8, restarts=1)
@@ -158,3 +158,40 @@ def test_ctrl_c_while_bounds_are_sought_keeps_what_the_witnesses_say(linear_prob
     found = maximize(linear_problem(), "certificate", budget=Budget.seconds(10.0))
     assert found.interrupted and found.prices is not None
     assert found.size <= found.upper_bound <= 3.0
+
+
+# ---- what is offered to the next question
+
+
+def seen(monkeypatch) -> list:
+    """The hints of every question from now on."""
+    offered = []
+    real = prover_module.prove
+
+    def told(*arguments, hints, **more):
+        offered.append(hints)
+        return real(*arguments, hints=hints, **more)
+
+    monkeypatch.setattr(prover_module, "prove", told)
+    return offered
+
+
+def test_the_witnesses_that_lie_least_outside_are_offered(linear_problem, monkeypatch):
+    prover, offered = proved(linear_problem(), [0.1, 0.1, 0.1]), seen(monkeypatch)
+    images = torch.zeros(4, 1, 3, 3, dtype=F64)
+    images[:, 0, 0, 0] = torch.tensor([0.9, 0.6, 0.7, 0.8], dtype=F64)
+    prover.remember(images)
+    prover.check(torch.tensor([0.5, 0.1, 0.1], dtype=F64), Portfolio(()))
+    assert [float(image[0, 0, 0]) for image in offered[0].images[-2:]] == [0.6, 0.7]
+
+
+def test_an_open_question_is_offered_to_those_inside(linear_problem, monkeypatch):
+    """And the last proof to the others."""
+    prover, offered = proved(linear_problem(), [0.1, 0.1, 0.1]), seen(monkeypatch)
+    radii = torch.tensor([[0.45, 0.3, 0.2], [0.4, 0.3, 0.1], [0.46, 0.1, 0.1]], dtype=F64)
+    for asked in radii:
+        assert prover.check(asked, Portfolio(())).verdict is Verdict.UNKNOWN
+    uppers = [hints.region.upper for hints in offered]
+    best = prover.problem.region(prover.radii).upper
+    expected = [best, prover.problem.region(radii[0]).upper, best]
+    assert [torch.equal(*pair) for pair in zip(uppers, expected, strict=True)] == [True, True, True]

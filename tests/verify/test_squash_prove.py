@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from aureole.attacks import SmoothPgd
 from aureole.bounds import intermediate_bounds
-from aureole.core import Budget, Graph, Region, TopK, Verdict, Why
+from aureole.core import AboveThreshold, Budget, Graph, Region, TopK, Verdict, Why
 from aureole.verify import COMPLETE, INCOMPLETE, Portfolio, prove
 from aureole.verify.encoding import encode, inexact
 from aureole.verify.highs import solve
@@ -103,3 +104,19 @@ def test_convolutions_under_every_stage(n):
     assert verdicts[0] is Verdict.ROBUST
     kinds = [v for v in verdicts if v is not Verdict.UNKNOWN]
     assert kinds == sorted(kinds, key=[Verdict.ROBUST, Verdict.VULNERABLE].index)
+
+
+def test_attacks_go_on_from_the_images_of_the_solver():
+    """The least value of a tanh network, which the MILP's relaxation puts elsewhere: its images alone do not fail."""
+    settled = {True: 0, False: 0}
+    for seed in range(12):
+        graph = Sketch((1, 1, 6), seeded(seed)).flat().linear(8).tanh().linear(6).tanh().linear(2).graph()
+        region = Region.ball(torch.full((1, 1, 6), 0.5, dtype=F64), 0.4)
+        strong = SmoothPgd(steps=100, restarts=50)
+        least = float(strong(graph, region, AboveThreshold(0, 0.0), generator=seeded(1)).margins[0])
+        for going_on in (True, False):
+            attack = SmoothPgd(steps=12, restarts=0, step=(1.0, 0.05) if going_on else (1e-9, 1e-9))
+            answer = prove(graph, region, AboveThreshold(0, least + 1e-4), Portfolio((Screen(), Milp(attack=attack))))
+            assert answer.verdict is not Verdict.ROBUST
+            settled[going_on] += answer.verdict is Verdict.VULNERABLE
+    assert settled[True] > settled[False]
