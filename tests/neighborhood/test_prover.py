@@ -195,3 +195,10 @@ def test_an_open_question_is_offered_to_those_inside(linear_problem, monkeypatch
     best = prover.problem.region(prover.radii).upper
     expected = [best, prover.problem.region(radii[0]).upper, best]
     assert [torch.equal(*pair) for pair in zip(uppers, expected, strict=True)] == [True, True, True]
+
+
+def test_a_proof_that_holds_is_not_hidden_by_an_open_question(linear_problem):
+    """Found in review."""
+    prover = proved(linear_problem(), [0.2, 0.2, 0.2])
+    assert prover.check(torch.tensor([0.3, 0.3, 0.3], dtype=F64), Portfolio(())).verdict is Verdict.UNKNOWN
+    assert prover.check(torch.tensor([0.15, 0.2, 0.1], dtype=F64), Portfolio(())).verdict is Verdict.ROBUST

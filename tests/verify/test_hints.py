@@ -8,7 +8,7 @@ from split_cases import hard, split
 
 from aureole.attacks import BRIEF
 from aureole.bounds import Ascent
-from aureole.core import AboveThreshold, Budget, Graph, Region, Spec, TopK, Verdict
+from aureole.core import AboveThreshold, Budget, Graph, Region, Rows, Spec, TopK, Verdict, Why
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, Portfolio, prove, prove_all
 from aureole.verify.hints import Hints, Mix, Proofs, table
@@ -19,6 +19,7 @@ from nets_zoo import F64, Sketch, draw, points_in, seeded
 
 IMAGE = torch.full((1, 2, 2), 0.5, dtype=F64)
 AT_ONCE = Portfolio((Screen(),))
+CLIMBED = Portfolio((Screen(), Climb(Ascent(steps=5))))
 
 
 def small(seed: int = 5) -> Graph:
@@ -74,8 +75,10 @@ def test_it_says_nothing_elsewhere():
     inside = Region.ball(IMAGE, radius)
     beyond = Region(inside.lower.clone(), inside.upper.clone())
     beyond.upper[0, 0, 1, 1] += 1e-12
+    below = Region(inside.lower - 1e-12, inside.upper)
     for asked in (
         put(graph, beyond, spec, hints),
+        put(graph, below, spec, hints),
         put(replace(graph), inside, spec, hints),
         put(graph, inside, TopK((spec.target + 1) % 4, 2), hints),
         put(graph, inside, TopK(spec.target, 1), hints),
@@ -110,15 +113,93 @@ def test_proofs_of_several_questions_hold_inside():
     assert beyond.calls
 
 
+def fails(radius: float = 0.3) -> tuple[Graph, TopK, Region]:
+    """A spec that fails on a ball, though not at its center."""
+    graph, region = small(5), Region.ball(IMAGE, radius)
+    for target in range(4):
+        spec = TopK(target, 1)
+        if prove(graph, region, spec).verdict is Verdict.VULNERABLE and float(spec.margin(graph(IMAGE[None]))) > 0:
+            return graph, spec, region
+    raise AssertionError("no spec fails")
+
+
+def lie(graph: Graph, region: Region, spec: TopK, bound: float) -> Hints:
+    """Rows that are proved, as it says, to be at least `bound`."""
+    rows = table(spec, graph.classes)
+    return Hints(graph, region, rows=rows, proofs=Proofs(1, 0.0, torch.full((len(rows),), bound, dtype=F64)))
+
+
 def test_a_refuted_proof_is_offered_to_nobody():
     """Hints that lie about a failing spec do not become a proof, and do not go on."""
-    graph, region = small(5), Region.ball(IMAGE, 0.3)
-    spec = next(s for t in range(4) if prove(graph, region, s := TopK(t, 1)).verdict is Verdict.VULNERABLE)
-    rows = spec.rows(4)
-    wrong = Hints(graph, region, rows=table(spec, 4), proofs=Proofs(1, 0.0, torch.full((len(rows),), 9.0, dtype=F64)))
+    graph, spec, region = fails()
+    wrong = lie(graph, region, spec, 9.0)
     answer = prove(graph, region, spec, AT_ONCE, hints=wrong)
-    assert answer.verdict is not Verdict.ROBUST
-    assert answer.hints.proofs.proved is None
+    assert (answer.verdict, answer.hints.proofs.proved) == (Verdict.UNKNOWN, None)
+    assert answer.hints.proofs.lower is None
+    both = replace(wrong, rows=torch.cat([wrong.rows, wrong.rows]), proofs=None, each=(wrong, wrong))
+    answer = prove_all(graph, region, [spec, spec], AT_ONCE, hints=both)
+    assert answer.verdict is Verdict.UNKNOWN and "please report" in answer.detail
+    assert prove_all(graph, region, [spec, spec], hints=answer.hints).verdict is Verdict.VULNERABLE
+
+
+def test_a_witness_refutes_what_was_proved_of_other_regions_too():
+    """Found in review: the witness won, and the wrong bounds went on without it."""
+    graph, spec, region = fails()
+    witness = prove(graph, region, spec).witness
+    wrong = replace(lie(graph, region, spec, 0.01), images=(witness,))
+    answer = prove(graph, region, spec, AT_ONCE, hints=wrong)
+    assert answer.verdict is Verdict.VULNERABLE
+    assert answer.hints.proofs.lower is None
+
+
+def test_images_are_shown_to_questions_that_hints_prove():
+    """Found in review: `prove_all` judged them by open questions alone, and answered ROBUST where `prove` did not."""
+    graph, spec, region = fails()
+    witness = prove(graph, region, spec).witness
+    wrong = lie(graph, region, spec, 9.0)
+    wrong = replace(wrong, proofs=replace(wrong.proofs, proved=Why.MILP))
+    told = Hints(graph, region, rows=wrong.rows, images=(witness,), each=(wrong,))
+    assert prove(graph, region, spec, AT_ONCE, hints=replace(wrong, images=(witness,))).verdict is Verdict.VULNERABLE
+    assert prove_all(graph, region, [spec], AT_ONCE, hints=told).verdict is Verdict.VULNERABLE
+    assert prove_all(graph, region, [spec], AT_ONCE, hints=replace(told, images=())).verdict is Verdict.UNKNOWN
+
+
+def test_a_region_that_its_owner_changes_is_another():
+    """Found in review: hints held the caller's own box."""
+    graph, spec, radius, _ = proved(5)
+    region = Region.ball(IMAGE, radius)
+    hints = prove(graph, region, spec).hints
+    region.lower.sub_(0.4)
+    region.upper.add_(0.4)
+    assert not hints.hold(graph, region)
+
+
+def test_slopes_and_bounds_go_on():
+    """Through an answer that needed no stage; slopes to any region, but not to other rows."""
+    graph = small(0)
+    spec = TopK(int(graph(IMAGE[None])[0].topk(2).indices[1]), 2)
+    hints = prove(graph, Region.ball(IMAGE, 0.3), spec, CLIMBED).hints
+    assert hints.bounds and hints.parameters
+    again = prove(graph, Region.ball(IMAGE, 0.29), spec, Portfolio(()), hints=hints).hints
+    assert (again.bounds, again.parameters) == (hints.bounds, hints.parameters)
+    beyond = Known.told(ask(graph, 0.31, spec, hints))
+    assert beyond.parameters is hints.parameters and not beyond.bounds
+    assert not Known.told(ask(graph, 0.01, TopK((spec.target + 1) % 4, 2), hints)).parameters
+
+
+def test_rows_not_climbed_keep_their_slopes():
+    """Found in review: of several questions, they had those of a row that was climbed."""
+    graph, region = small(5), Region.ball(IMAGE, 0.3)
+    scores = graph(points_in(region, 4000, seeded(0)))[:, :2].amin(0)
+    # the first row is proved by `Screen`, the second is climbed
+    spec = Rows(torch.eye(4, dtype=F64)[:2], torch.tensor([3.0, 0.05], dtype=F64) - scores, 1)
+    for question in (lambda h=None: prove(graph, region, spec, CLIMBED, hints=h),
+                     lambda h=None: prove_all(graph, region, [spec], CLIMBED, hints=h)):  # fmt: skip
+        hints = question().hints
+        marked = {i: {n: torch.full_like(v, 0.125) for n, v in d.items()} for i, d in hints.parameters.items()}
+        elsewhere = replace(hints, region=None, parameters=marked, each=())
+        found = question(elsewhere).hints.parameters
+        assert all(bool((value[:, 0] == 0.125).all()) for named in found.values() for value in named.values())
 
 
 # ---- bounds move with the slack
@@ -138,6 +219,10 @@ def test_bounds_exceed_the_slack_by_as_much(order):
     assert bool((told.lower - inner.slack <= lower - wide.slack).all())
     assert told.together - inner.slack == pytest.approx(-0.125 - wide.slack, abs=1e-15)
     assert told.left(inner).tolist() == known.left(wide).tolist()  # not proved there, not proved here
+    larger = Known.told(
+        ask(graph, 0.1, spec, replace(known.hints(wide), proofs=replace(known.hints(wide).proofs, slack=0.0)))
+    )
+    assert torch.equal(larger.lower, lower)  # a bound does not rise with the slack
     if order == 2:
         assert told.mixes[0, 1].value - inner.slack == pytest.approx(0.25 - wide.slack, abs=1e-15)
 
@@ -208,6 +293,20 @@ def corners(region: Region) -> list[torch.Tensor]:
     return [region.lower, region.upper]
 
 
+def test_slivers_are_halved_elsewhere():
+    """Found in review: cut along the axis to halve, a box could not be halved, and splitting ended for good."""
+    graph, spec, region = hard()
+    boxes = prove(graph, region, spec, split(30)).hints.proofs.leaves.boxes.take(torch.tensor([0]))
+    inner = Region(region.lower.clone(), region.upper.clone())
+    axis = int(boxes.axis[0])
+    low = boxes.region.lower.flatten(1)[0, axis]
+    for width in (0.0, 1e-17):
+        inner.lower[..., axis], inner.upper[..., axis] = low, torch.nextafter(low, low + 1) if width else low
+        cut = boxes.within(inner)
+        assert len(cut) == 1 and int(cut.axis[0]) != axis
+    assert len(boxes.take(torch.tensor([], dtype=torch.int64)).within(inner)) == 0
+
+
 def test_a_box_that_only_touches_is_left_out():
     graph, spec, region = hard()
     boxes = prove(graph, region, spec, split(20)).hints.proofs.leaves.boxes
@@ -230,6 +329,7 @@ def test_images_are_seen_and_attacked_from():
     told = prove(replace(graph), region, spec, alone, hints=Hints(graph, images=(found.witness,)))
     assert (told.verdict, told.calls) == (Verdict.VULNERABLE, {})
     assert prove_all(graph, region, [spec, spec], alone, hints=found.hints).verdict is Verdict.VULNERABLE
+    assert prove(graph, region, spec, alone, hints=Hints(graph, images=(found.witness * torch.nan,))).margin_seen > 0
     away = Hints(graph, images=(found.witness + 7.0, torch.zeros(1, 3, 3, dtype=F64)))
     clipped = prove(graph, region, spec, alone, hints=away)
     assert region.contains(clipped.weakest)
@@ -246,8 +346,8 @@ def test_the_attack_begins_at_the_images(monkeypatch):
     monkeypatch.setattr(type(BRIEF), "_search", search)
     graph, region = small(5), Region.ball(IMAGE, 0.01)
     image = region.lower[0].clone()
-    prove(graph, region, TopK(label(graph), 1), Portfolio((Break(BRIEF),)), hints=Hints(graph, images=(image,)))
-    assert torch.equal(starts[0][0, 1], image.float())
+    prove(graph, region, TopK(label(graph), 1), Portfolio((Break(BRIEF),)), hints=Hints(graph, images=(image - 1.0,)))
+    assert torch.equal(starts[0][0, 1], image.float())  # where it is nearest
 
 
 def test_a_failing_image_of_a_smaller_region_ends_the_work():

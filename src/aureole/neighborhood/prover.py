@@ -136,7 +136,9 @@ class Prover:
         return None
 
     def _around(self, region: Region, hints: Hints) -> Hints:
-        """With what an undecided question about a larger region has proved, if there was one lately."""
+        """With what an undecided question about a larger region has proved, where these hold none and there was one."""
+        if hints.hold(self.problem.graph, region):
+            return hints
         for told in reversed(self._undecided):
             if told.hold(self.problem.graph, region):
                 return replace(told, parameters=hints.parameters or told.parameters)

@@ -57,7 +57,12 @@ class Boxes:
         lower, upper = torch.maximum(self.region.lower, region.lower), torch.minimum(self.region.upper, region.upper)
         wide = region.lower < region.upper
         meets = torch.where(wide, lower < upper, lower <= upper).flatten(1).all(1).nonzero().squeeze(1)
-        return replace(self.take(meets), region=Region(lower[meets], upper[meets]))
+        boxes = replace(self.take(meets), region=Region(lower[meets], upper[meets]))
+        low, high = boxes.region.lower.flatten(1), boxes.region.upper.flatten(1)
+        first, last = (side.gather(1, boxes.axis[:, None])[:, 0] for side in (low, high))
+        middle = (first + last) / 2
+        narrow = (middle <= first) | (middle >= last)  # nothing is left to halve there
+        return replace(boxes, axis=torch.where(narrow, (high - low).argmax(1), boxes.axis))
 
     def hints(self) -> Bounds:
         """The signs as bounds of both halves."""

@@ -51,7 +51,7 @@ class Known:
             return cls()
         known = _carried(query, query.hints)
         for image in query.hints.images:
-            if image.shape == query.region.shape:
+            if image.shape == query.region.shape and bool(image.isfinite().all()):
                 clipped, scores = query.replayed(image)
                 known = replace(known, starts=(*known.starts, clipped)).judged(query, clipped, scores)
         return known
@@ -137,7 +137,7 @@ class Known:
 def _carried(query: Query, hints: Hints) -> Known:
     """What hints prove about a query, and their parameters.
 
-    A bound that exceeds its slack by some value exceeds the query's own by the same, so it moves with the slack.
+    A bound that exceeds its slack by some value exceeds a smaller one by the same, so it moves down with the slack.
     """
     same = hints.graph is query.original and hints.same(query.table)
     known = Known(parameters=hints.parameters if same else {})
@@ -149,7 +149,7 @@ def _carried(query: Query, hints: Hints) -> Known:
         return known
 
     def moved(value: float) -> float:
-        by = query.slack - proofs.slack
+        by = min(query.slack - proofs.slack, 0.0)
         return nextafter(value + by, -inf) if by else value
 
     if proofs.lower is not None:

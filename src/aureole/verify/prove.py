@@ -98,7 +98,7 @@ def prove(
     return conclude(query, known, why, calls, spent)
 
 
-def _contradiction(query: Query, known: Known) -> str:
+def contradiction(query: Query, known: Known) -> str:
     """What is wrong with a proof that is refuted by the worst image known; empty where nothing is."""
     bound = known.margin_bound(query.spec.order)
     if bound is None or known.image is None:
@@ -114,11 +114,11 @@ def conclude(
 ) -> Answer:
     """The answer when the work ends; `why` is what broke the spec, if something did."""
     witness, detail = None, ""
+    wrong = contradiction(query, known)
     if known.broken:
         verdict, witness, detail = Verdict.VULNERABLE, known.image, "; ".join(query.original.notes)
-    elif known.proved and (detail := _contradiction(query, known)):
-        verdict, why = Verdict.UNKNOWN, Why.INCOMPLETE
-        known = Known(margin=known.margin, image=known.image)  # nothing of it is offered any more
+    elif known.proved and wrong:
+        verdict, why, detail = Verdict.UNKNOWN, Why.INCOMPLETE, wrong
     elif known.proved:
         verdict, why = Verdict.ROBUST, known.proved
     else:
@@ -136,6 +136,6 @@ def conclude(
         seconds=query.budget.clock() - query.started,
         calls=dict(calls),
         stage_seconds=dict(spent),
-        hints=known.hints(query),
+        hints=Known(image=known.image).hints(query) if wrong else known.hints(query),
         detail=detail,
     )

@@ -72,7 +72,8 @@ class Query:
             raise InputError("region has infinite limits; pass a bounded box")
         check_finite(graph)
         check_comparable(graph, spec)
-        region = region.to(torch.float64)
+        # answers' hints keep it: a caller may change its own
+        region = Region(region.lower.to(torch.float64, copy=True), region.upper.to(torch.float64, copy=True))
         exact, inner = with_constants(merge_rectified_pools(graph.to(torch.float64)), spec)
         rows = inner.rows(exact.classes)
         return cls(

@@ -72,14 +72,14 @@ class Split(Stage):
 def _open_neurons(query: Query, known: Known) -> float:
     """Relus of unknown sign and inputs of pools that are not constant.
 
-    Infinite before any bounds are known, and with operators that the MILP cannot encode.
+    Infinite before `Screen` has bounded them, and with operators that the MILP cannot encode.
     """
     count = 0
-    for node in query.graph.nodes:
+    for i, node in enumerate(query.graph.nodes):
         if isinstance(node.op, Squash):
             return torch.inf
         if isinstance(node.op, Relu | MaxPool):
-            if node.inputs[0] not in known.bounds:
+            if i not in known.relaxations:
                 return torch.inf
             z = known.bounds[node.inputs[0]]
             count += int((z.unstable if isinstance(node.op, Relu) else z.upper > z.lower).sum())

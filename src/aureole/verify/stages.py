@@ -135,7 +135,7 @@ class Climb(Stage):
         def proved(best: torch.Tensor) -> bool:
             return len(query.rows) - len(left) + int((best > goal).sum()) >= enough
 
-        every = _every(query, known)
+        every = every_parameter(query, known)
         values, _, found = self._optimise(query, known, query.rows[left], proved, of_rows(every, left))
         for i, named in found.items():
             for name, value in named.items():
@@ -196,7 +196,7 @@ class Climb(Stage):
         return values, weights, parameters
 
 
-def _every(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
+def every_parameter(query: Query, known: Known) -> dict[int, dict[str, Tensor]]:
     """Parameters of every row of the spec: those known, else the default ones."""
     default = {i: relaxation.parameters(len(query.rows)) for i, relaxation in known.relaxations.items()}
     return {

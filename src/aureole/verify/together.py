@@ -17,9 +17,9 @@ from aureole.bounds.linear import of_rows
 from aureole.core import Answer, Budget, Graph, InputError, Region, Rows, Spec, Verdict, Why
 from aureole.verify.hints import Hints, Mix, table
 from aureole.verify.known import Known
-from aureole.verify.prove import COMPLETE, Portfolio, conclude
+from aureole.verify.prove import COMPLETE, Portfolio, conclude, contradiction
 from aureole.verify.query import Query
-from aureole.verify.stages import PART, Climb, Ranges, Screen, Stage, judge
+from aureole.verify.stages import PART, Climb, Ranges, Screen, Stage, every_parameter, judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Work:
         """The method's stages on all questions, until these are settled, or it is `enough`, or Ctrl-C."""
         work = cls(questions, deduce)
         for image in (questions.whole.region.center[0], *work.whole.starts):
-            work.show(image)
+            work.show(image, range(len(work.each)))
         try:
             for stage in method.stages:
                 if not work.open or questions.whole.budget.expired or enough(work):
@@ -118,11 +118,14 @@ class Work:
         """The questions without a verdict."""
         return [i for i, known in enumerate(self.each) if not known.broken and not known.proved]
 
-    def show(self, image: Float[Tensor, "*shape"], why: Why = Why.ATTACK) -> None:
-        """Replay an image once and let every open question judge it."""
+    def show(self, image: Float[Tensor, "*shape"], judges: Sequence[int], why: Why = Why.ATTACK) -> None:
+        """Replay an image once and let questions judge it.
+
+        judges: their numbers; those that hints have proved must see an image, too
+        """
         clipped, scores = self.questions.whole.replayed(image)
         self.lowest = torch.minimum(self.lowest, self.questions.whole.spec.values(scores))
-        for i in self.open:
+        for i in judges:
             self.each[i] = self.each[i].judged(self.questions.each[i], clipped, scores)
             if self.each[i].broken:
                 self.why[i] = why
@@ -160,7 +163,7 @@ class Work:
         for i in self.open:
             worst = self.questions.each[i].inner.margin(scores).argsort()
             self.each[i] = replace(self.each[i], starts=(*self.whole.starts, *corners[worst[:2]]))
-            self.show(corners[worst[0]])
+            self.show(corners[worst[0]], self.open)
 
     def _climb(self, stage: Climb) -> None:
         assert self.whole.lower is not None
@@ -172,17 +175,15 @@ class Work:
         rows = (wanted & (self.lowest > query.slack) & (self.whole.lower <= query.slack)).nonzero().squeeze(1)
         if len(rows):
             part = replace(query, rows=query.rows[rows], table=query.table[rows])
-            begun = of_rows(self.whole.parameters, rows)
-            found = stage.rows(part, replace(self.whole, lower=self.whole.lower[rows], parameters=begun, proved=None))
+            every = every_parameter(query, self.whole)
+            begun = replace(self.whole, lower=self.whole.lower[rows], parameters=of_rows(every, rows), proved=None)
+            found = stage.rows(part, begun)
             assert found.lower is not None
             self.alone = {int(rows[n]): mix for (n,), mix in (found.mixes or {}).items()}
-            parameters = {
-                i: {name: _spread(v, rows, len(query.rows)) for name, v in named.items()}
-                for i, named in found.parameters.items()
-            }
-            self.whole = replace(
-                self.whole, lower=self.whole.lower.index_copy(0, rows, found.lower), parameters=parameters
-            )
+            for i, named in found.parameters.items():
+                for name, value in named.items():
+                    every[i][name][:, rows] = value
+            self.whole = replace(self.whole, lower=self.whole.lower.index_copy(0, rows, found.lower), parameters=every)
         self._inherit(stage.name)  # inner bounds may be new though no row was climbed
         self._one_by_one(stage, stage.sets)
 
@@ -192,17 +193,18 @@ class Work:
         for i in self.open:
             query, members = self.questions.each[i], self.questions.members[i]
             lower, before = self.whole.lower[members], self.each[i].lower
+            lower = lower if before is None else torch.maximum(before, lower)
             known = replace(
-                self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations,
-                lower=lower if before is None else torch.maximum(before, lower),
+                self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations, lower=lower,
                 parameters=of_rows(self.whole.parameters, members),
             )  # fmt: skip
-            if query.spec.order == 1:
-                alone: dict[tuple[int, ...], Mix] = {
-                    (n,): self.alone[int(row)] for n, row in enumerate(members) if int(row) in self.alone
+            left = known.left(query).tolist()
+            if query.spec.order == 1 and all(int(members[n]) in self.alone for n in left):
+                # sets that are not named count as proved
+                mixes: dict[tuple[int, ...], Mix] = {
+                    (n,): replace(self.alone[int(members[n])], value=float(lower[n])) for n in left
                 }
-                if all((int(n),) in alone for n in known.left(query)):  # sets that are not named count as proved
-                    known = replace(known, mixes=alone)
+                known = replace(known, mixes=mixes)
             self.each[i] = judge(query, known)
             self.calls[i][name] += 1
         self.each = list(self._deduce(self.each))
@@ -224,7 +226,7 @@ class Work:
                 self.why[i] = stage.finds
             image = self.each[i].image
             if image is not None and image is not before:
-                self.show(image, stage.finds)
+                self.show(image, self.open, stage.finds)
             if self.each[i].proved:
                 self.each = list(self._deduce(self.each))
             if self.each[i].open_because is Why.INTERRUPTED:  # the stage kept what it knew; no other question is asked
@@ -244,8 +246,11 @@ class Work:
     def hints(self) -> Hints:
         """About the rows of all questions, one question after the other, and about each question."""
         query, place = self.questions.whole, torch.cat(self.questions.members)
+        wrong = any(contradiction(own, known) for own, known in zip(self.questions.each, self.each, strict=True))
         each = tuple(known.hints(own) for own, known in zip(self.questions.each, self.each, strict=True))
         images = {id(image): image for hints in each for image in hints.images}
+        if wrong:
+            return Hints(query.original, images=tuple(images.values()))
         return replace(
             self.whole.hints(query).about(query.table, place),
             images=tuple(images.values()),
@@ -258,13 +263,6 @@ class Work:
             conclude(query, known, why, dict(calls), dict(self.spent))
             for query, known, why, calls in zip(self.questions.each, self.each, self.why, self.calls, strict=True)
         )
-
-
-def _spread(values: Float[Tensor, "batch some *rest"], rows: Int[Tensor, "some"], count: int) -> Tensor:
-    """What was found for some rows, in their places among `count`; the others have the first one's."""
-    every = values[:, :1].repeat_interleave(count, 1)
-    every[:, rows] = values
-    return every
 
 
 def settle(
