@@ -11,6 +11,7 @@ from aureole.bounds import Ascent
 from aureole.core import AboveThreshold, Budget, Graph, Region, Rows, Spec, TopK, Verdict, Why
 from aureole.core.graph import Linear
 from aureole.verify import COMPLETE, Portfolio, prove, prove_all
+from aureole.verify.boxes import Boxes, Leaves
 from aureole.verify.hints import Hints, Mix, Proofs, table
 from aureole.verify.known import Known
 from aureole.verify.query import Query
@@ -211,7 +212,9 @@ def test_bounds_exceed_the_slack_by_as_much(order):
     wide = ask(graph, 0.2, spec, None)
     sets = {(0, 1): Mix(0.25, torch.full((2,), 0.5, dtype=F64), {})}
     lower = torch.tensor([-1.0, wide.slack, 3.0], dtype=F64)
-    known = Known(lower=lower, together=-0.125, mixes=sets if order == 2 else None)
+    box = Boxes(wide.region, torch.tensor([-0.5], dtype=F64), torch.tensor([0]), {})
+    leaves = Leaves(box, 0.5)
+    known = Known(lower=lower, together=-0.125, mixes=sets if order == 2 else None, leaves=leaves)
     inner = ask(graph, 0.1, spec, known.hints(wide))
     assert inner.slack < wide.slack  # it grows with the region
     told = Known.told(inner)
@@ -223,6 +226,9 @@ def test_bounds_exceed_the_slack_by_as_much(order):
         ask(graph, 0.1, spec, replace(known.hints(wide), proofs=replace(known.hints(wide).proofs, slack=0.0)))
     )
     assert torch.equal(larger.lower, lower)  # a bound does not rise with the slack
+    assert told.leaves.proved - inner.slack == pytest.approx(0.5 - wide.slack, abs=1e-15)
+    assert told.leaves.boxes.bound - inner.slack == pytest.approx(-0.5 - wide.slack, abs=1e-15)
+    assert torch.equal(told.leaves.boxes.region.upper, inner.region.upper)
     if order == 2:
         assert told.mixes[0, 1].value - inner.slack == pytest.approx(0.25 - wide.slack, abs=1e-15)
 
@@ -251,6 +257,51 @@ def test_open_answers_give_their_bounds(seed):
     assert told.margin_bound >= max(plain.margin_bound, wide.margin_bound - 1e-9)
     least = float(spec.margin(graph(points_in(region, 2000, seeded(1)))).min())
     assert told.margin_bound <= least
+
+
+def test_a_whole_proof_says_that_the_margin_is_positive():
+    """A solver's gives no bound but that."""
+    graph, spec, region = fails()
+    hints = lie(graph, region, spec, -1.0)
+    known = Known.told(put(graph, region, spec, replace(hints, proofs=replace(hints.proofs, proved=Why.MILP))))
+    assert known.margin_bound(1) == 0.0
+
+
+def test_rows_keep_the_better_bound():
+    """Of one question or several, at a cheap look, without what is known of sets."""
+    graph = small(0)
+    spec, region = TopK(int(graph(IMAGE[None])[0].topk(2).indices[1]), 2), Region.ball(IMAGE, 0.3)
+    inner = Region.ball(IMAGE, 0.2999)
+    for question in (lambda r, stages, h=None: prove(graph, r, spec, stages, hints=h),
+                     lambda r, stages, h=None: prove_all(graph, r, [spec, spec], stages, hints=h)):  # fmt: skip
+        hints = question(region, CLIMBED).hints
+        rows = [replace(each, proofs=replace(each.proofs, mixes=None)) for each in hints.each]
+        hints = replace(hints, proofs=replace(hints.proofs, mixes=None), parameters={}, each=tuple(rows))
+        plain, told = (question(inner, AT_ONCE, h).hints.proofs.lower for h in (None, hints))
+        assert bool((told >= hints.proofs.lower - 1e-9).all()) and bool((told > plain + 1e-4).any())
+
+
+def test_hints_about_some_rows():
+    graph, spec, region = fails()
+    hints = replace(
+        lie(graph, region, spec, 2.0), parameters={1: {"alpha": torch.arange(3.0, dtype=F64)[None, :, None]}}
+    )
+    hints = replace(hints, proofs=replace(hints.proofs, lower=torch.tensor([1.0, 2.0, 3.0], dtype=F64), together=5.0))
+    some = hints.about(hints.rows, torch.tensor([2, 0]))
+    assert torch.equal(some.rows, hints.rows[[2, 0]])
+    assert some.proofs.lower.tolist() == [3.0, 1.0] and some.proofs.together is None
+    assert some.parameters[1]["alpha"].flatten().tolist() == [2.0, 0.0]
+    others = hints.about(hints.rows + 1, torch.tensor([2, 0]))
+    assert (others.rows, others.proofs, others.parameters) == (None, None, {})
+
+
+def test_a_broken_conjunction_has_hints_of_all_its_specs():
+    graph, spec, region = fails()
+    answer = prove_all(graph, region, [AboveThreshold(0, -99.0), spec])
+    assert answer.verdict is Verdict.VULNERABLE
+    assert len(answer.hints.each) == 2
+    again = prove_all(graph, region, [AboveThreshold(0, -99.0), spec], Portfolio(()), hints=answer.hints)
+    assert (again.verdict, again.calls) == (Verdict.VULNERABLE, {})
 
 
 # ---- splitting goes on
