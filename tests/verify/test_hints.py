@@ -269,9 +269,9 @@ def test_a_whole_proof_says_that_the_margin_is_positive():
 
 def test_rows_keep_the_better_bound():
     """Of one question or several, at a cheap look, without what is known of sets."""
-    graph = small(0)
-    spec, region = TopK(int(graph(IMAGE[None])[0].topk(2).indices[1]), 2), Region.ball(IMAGE, 0.3)
-    inner = Region.ball(IMAGE, 0.2999)
+    graph, region, inner = small(5), Region.ball(IMAGE, 0.3), Region.ball(IMAGE, 0.2999)
+    least = graph(points_in(region, 4000, seeded(0)))[:, :2].amin(0)
+    spec = Rows(torch.eye(4, dtype=F64)[:2], 0.05 - least, 1)
     for question in (lambda r, stages, h=None: prove(graph, r, spec, stages, hints=h),
                      lambda r, stages, h=None: prove_all(graph, r, [spec, spec], stages, hints=h)):  # fmt: skip
         hints = question(region, CLIMBED).hints
