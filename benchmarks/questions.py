@@ -12,7 +12,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -68,6 +68,7 @@ class Traced(Prover):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.asked: list[Asked] = []
+        self.begun: list[int] = []  # before which calls a step began
 
     def check(self, radii: Tensor, *args: Any, **kwargs: Any) -> Answer:
         began = self.budget.spent
@@ -75,26 +76,24 @@ class Traced(Prover):
         self.asked.append(Asked(radii.clone(), answer, self.budget.spent - began))
         return answer
 
-
-@dataclass(frozen=True)
-class Watched(Oracle):
-    """An oracle whose steps are counted: before which calls to the prover each began."""
-
-    begun: list[int] = field(default_factory=list)
-
-    def _shrink_until_robust(self, prover: Prover, robust: Tensor, target: Tensor, keep: Tensor) -> Tensor:
-        assert isinstance(prover, Traced)
-        self.begun.append(len(prover.asked))
-        return super()._shrink_until_robust(prover, robust, target, keep)
-
-    def told_apart(self, asked: Sequence[Asked]) -> Iterator[tuple[str, Asked, float]]:
+    def told_apart(self) -> Iterator[tuple[str, Asked, float]]:
         """Each call after the first (the floors): `step` or `shrunk` step, and the part of the growth that is kept."""
-        robust, last = asked[0].radii, asked[0]
-        for n, call in enumerate(asked[1:], 1):
+        robust, last = self.asked[0].radii, self.asked[0]
+        for n, call in enumerate(self.asked[1:], 1):
             shrunk = n not in self.begun
             kept = float((call.radii - robust).sum() / (last.radii - robust).sum()) if shrunk else 1.0
             yield ("shrunk" if shrunk else "step"), call, kept
             robust, last = (call.radii if call.outcome == "proved" else robust), call
+
+
+@dataclass(frozen=True)
+class Watched(Oracle):
+    """An oracle that tells a `Traced` prover when a step begins."""
+
+    def _shrink_until_robust(self, prover: Prover, robust: Tensor, target: Tensor, keep: Tensor) -> Tensor:
+        assert isinstance(prover, Traced)
+        prover.begun.append(len(prover.asked))
+        return super()._shrink_until_robust(prover, robust, target, keep)
 
 
 CUTTINGS: Mapping[str, tuple[Cutting, bool]] = {
@@ -117,9 +116,9 @@ def cutting(which: slice, seconds: float, query_seconds: float, bands: tuple[int
     for case in chosen(which):
         problem = case.problem(bands=bands)
         for kind, (weights, moving) in CUTTINGS.items():
-            prover, oracle = Traced(problem, Budget.seconds(seconds), 0, None, query_seconds), Watched(weights, moving)
-            found = oracle.run(prover)
-            calls = list(oracle.told_apart(prover.asked))
+            prover = Traced(problem, Budget.seconds(seconds), 0, None, query_seconds)
+            found = Watched(weights, moving).run(prover)
+            calls = list(prover.told_apart())
             counts = Counter(f"{what} {call.outcome}" for what, call, _ in calls)
             spent: dict[str, float] = Counter()
             for what, call, _ in calls:

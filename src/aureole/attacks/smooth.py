@@ -29,8 +29,8 @@ class SmoothPgd(Attack):
 
     steps:     per start
     restarts:  starts per region, half of them corners of the box, besides those given
-    sets:      how many sets of rows to try; those whose margins are lowest at the first start come first. Other given
-               starts keep to the rows that are lowest there
+    sets:      how many sets of rows to try; those whose margins are lowest at the first start come first. Given starts
+               keep to the rows that are lowest there
     sharpness: beta at the first and at the last step
     weighing:  tau at the first and at the last step, in units of the inverse margin at the start
     step:      length of the first and of the last step, in half widths of the box
@@ -88,7 +88,7 @@ class SmoothPgd(Attack):
     ) -> tuple[Int[Tensor, "batch count order"], Float[Tensor, "batch 1 1"]]:
         """A set of rows for each start, the given ones first, and the size of the margins there.
 
-        Those that are lowest at a given start are its own; the others, and the first, have sets in turn.
+        A given start has the rows that are lowest there; the others have sets in turn.
         """
         margins = given[:, 0]
         lowest = margins.argsort(-1)
@@ -98,7 +98,7 @@ class SmoothPgd(Attack):
         sets = [(*range(held), *rest) for rest in rests]
         ranks = torch.tensor([sets[i % len(sets)] for i in range(count)], device=margins.device)
         chosen = lowest[:, ranks]
-        chosen[:, 1 : given.shape[1]] = given[:, 1:].argsort(-1)[..., :order]
+        chosen[:, : given.shape[1]] = given.argsort(-1)[..., :order]
         scale = margins.gather(-1, lowest[:, :near]).abs().mean(-1).clamp(min=1e-3)
         return chosen, scale[:, None, None]
 

@@ -31,7 +31,7 @@ class Oracle(Method):
              `sensitivity` keeps more of rings whose mean gradient is small (the proposal's formula); `flipped` keeps
              more of the others (the proposal's sentence).
     moving:  whether sensitivities are those of the weakest points, computed again after each accepted step (the
-             proposal's plan); else those of the clean image
+             proposal's plan); else those of the clean image. `fixed` has none
     balance: lambda, the weight of the robustness gradient against the size's; it falls by `decay` when a step fails
              or stalls, and the search ends below `balance_end`.
     rate:    eta at the start and its least value; a failed step halves it. Its unit is the uniform radius at which a

@@ -1,6 +1,6 @@
 """The prover as the methods see it: it remembers witnesses, counts calls and keeps the best proved radii."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,7 +57,7 @@ class Prover:
         self._best: Answer | None = None
         self._met: tuple[Tensor, float] | None = None
         self._hints: Hints | None = None
-        self._undecided: list[Hints] = []
+        self._undecided: deque[Hints] = deque(maxlen=RECENT)
 
     @property
     def size(self) -> float:
@@ -84,7 +84,8 @@ class Prover:
     ) -> Answer:
         """Prove N(radii), break it, or give up after `query_seconds`. The largest proved radii are kept.
 
-        hints: for the proof; those of the last proof when None
+        hints: for the proof; those of the last proof when None. Where they prove nothing, what an open question about
+               larger radii has proved takes their place, but for slopes. Attacks also go on from the nearest witnesses
         """
         region = self.problem.region(radii)
         earlier = self._recall(region)
@@ -94,8 +95,8 @@ class Prover:
         self._calls[f"{answer.verdict} by {answer.why if earlier is None else 'an earlier witness'}"] += 1
         if answer.verdict is Verdict.VULNERABLE and earlier is None and answer.witness is not None:
             self._witnesses.append(answer.witness)
-        if answer.verdict is Verdict.UNKNOWN and answer.hints is not None:
-            self._undecided = [*self._undecided[1 - RECENT :], answer.hints]
+        if answer.verdict is Verdict.UNKNOWN:
+            self._undecided.append(answer.hints)
         if answer.verdict is Verdict.ROBUST and self._better(radii):
             if self._best is None or self.problem.size(radii) > self.size:
                 self._timeline.append((self.budget.spent, self.problem.size(radii)))

@@ -29,7 +29,7 @@ class Mix:
 
 @dataclass(frozen=True, eq=False)
 class Proofs:
-    """What is proved of a spec of some order; the fields of `Known` have the same names.
+    """What is proved of a spec of some order, by the names that `Known` has for it.
 
     slack: what bounds have to exceed, in score units
     """
@@ -50,7 +50,8 @@ class Hints:
     graph:      the network as it was given
     region:     where `bounds` and `proofs` hold; they are offered to regions inside it
     bounds:     of inner nodes
-    rows:       of the spec, with their constants (`table`); only where they are the question's too is the rest used
+    rows:       of the spec, with their constants (`table`); where the question has the same, `parameters` and `proofs`
+                are used
     parameters: slopes, levels and pool weights, one set per row: a start on any region
     proofs:     of these rows
     images:     worth attacking from, on any region: they are clipped into it
@@ -82,10 +83,10 @@ class Hints:
     def about(self, rows: Float[Tensor, "rows columns"], chosen: Int[Tensor, "chosen"]) -> "Hints":
         """For a question about some of `rows`; bounds and images alone when the hints are about others."""
         if not self.same(rows):
-            return replace(self, rows=None, parameters={}, proofs=None)
+            return replace(self, rows=None)
         proofs = self.proofs
         if proofs is not None:
-            proofs = Proofs(1, proofs.slack, None if proofs.lower is None else proofs.lower[chosen])
+            proofs = Proofs(1, proofs.slack, lower=None if proofs.lower is None else proofs.lower[chosen])
         return replace(self, rows=rows[chosen], parameters=of_rows(self.parameters, chosen), proofs=proofs)
 
 

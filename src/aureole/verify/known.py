@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf, nextafter
+from math import inf
 
 import torch
 from jaxtyping import Float, Int
@@ -107,6 +107,11 @@ class Known:
         }
         return replace(self, lower=lower, mixes=mixes)
 
+    def with_sets(self, query: Query, mixes: Mapping[tuple[int, ...], Mix]) -> "Known":
+        """With bounds of sets, if they name every row left: what is in none counts as proved."""
+        named = {row for rows in mixes for row in rows}
+        return replace(self, mixes=mixes) if named.issuperset(self.left(query).tolist()) else self
+
     def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
         """With a better bound for one set."""
         assert self.mixes is not None, "sets that were not looked at must not count as proved"
@@ -148,19 +153,21 @@ def _carried(query: Query, hints: Hints) -> Known:
     if not same or proofs is None:
         return known
 
+    by = min(query.slack - proofs.slack, 0.0)
+
+    def every(values: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
+        return torch.nextafter(values + by, values.new_tensor(-inf)) if by else values
+
     def moved(value: float) -> float:
-        by = min(query.slack - proofs.slack, 0.0)
-        return nextafter(value + by, -inf) if by else value
+        return float(every(torch.tensor([value], dtype=torch.float64)))
 
     if proofs.lower is not None:
-        known = replace(known, lower=proofs.lower.clone().apply_(moved))
+        known = replace(known, lower=every(proofs.lower))
     if proofs.order != query.spec.order:
         return known
     if proofs.mixes is not None:
         mixes = {rows: replace(mix, value=moved(mix.value)) for rows, mix in proofs.mixes.items()}
-        apart = set(known.left(query).tolist()) - {row for rows in mixes for row in rows}
-        if not apart:  # what no set names must be proved, to the last bit
-            known = replace(known, mixes=mixes)
+        known = known.with_sets(query, mixes)
     if proofs.together is not None:
         known = known.at_least(moved(proofs.together))
     if proofs.proved:
@@ -168,6 +175,6 @@ def _carried(query: Query, hints: Hints) -> Known:
     leaves = proofs.leaves
     if leaves is not None:
         boxes = leaves.boxes.within(query.region)
-        boxes = replace(boxes, bound=boxes.bound.clone().apply_(moved))
+        boxes = replace(boxes, bound=every(boxes.bound))
         leaves = Leaves(boxes, moved(leaves.proved))
     return replace(known, leaves=leaves, proved=proofs.proved)

@@ -85,8 +85,8 @@ def decide(
     """Decide whether some input satisfies a property's assertions.
 
     image: the property's inputs, in its order, as an image of the graph; flat: the way back
-    First a short look at every query, then all the time for those left open. InputError when the property's inputs
-    or outputs are not as many as the network's.
+    First a short look at every query, then all the time for those left open, from where that ended. InputError when the
+    property's inputs or outputs are not as many as the network's.
     """
     size = torch.Size(graph.input_shape).numel()
     if (question.inputs, question.outputs) != (size, graph.classes):

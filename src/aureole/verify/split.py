@@ -66,7 +66,7 @@ class Split(Stage):
         if not len(boxes):
             return replace(known.at_least(proved), proved=Why.SPLIT)
         known = replace(known, leaves=Leaves(boxes, proved)).at_least(min(proved, float(boxes.bound.min())))
-        return replace(known, trouble=f"{len(boxes)} of {done} boxes left open by splitting")
+        return replace(known, trouble=f"{len(boxes)} boxes left open by splitting")
 
 
 def _open_neurons(query: Query, known: Known) -> float:

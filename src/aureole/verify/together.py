@@ -47,26 +47,27 @@ class Questions:
     ) -> "Questions":
         """InputError in one line for what `Query.ask` refuses, and without any spec.
 
-        hints: about the rows of all specs, one spec after the other
+        hints: about the rows of all specs, one spec after the other, and in `each` about every spec
         """
         if not specs:
             raise InputError("no specs were given; pass at least one")
         rows = [table(spec, graph.classes) for spec in specs]
         merged, place = torch.unique(torch.cat(rows), dim=0, return_inverse=True)
         members = place.split([len(r) for r in rows])
-        whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed, device=device)
+        told = None
         if hints is not None:
             first = place.new_full((len(merged),), len(place))
             first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
-            whole = replace(whole, hints=hints.about(merged[place], first))
+            told = hints.about(merged[place], first)
+        whole = Query.ask(graph, region, Rows(merged[:, :-1], merged[:, -1], 1), budget, seed, told, device)
         constants = torch.zeros(len(merged), dtype=torch.float64)  # Query.ask has put them into the graph
         own = hints.each if hints is not None and len(hints.each) == len(specs) else [None] * len(specs)
         each = tuple(
             replace(
                 whole, spec=s, inner=Rows(whole.rows[m], constants[m], s.order), rows=whole.rows[m], table=merged[m],
-                hints=told,
+                hints=mine,
             )
-            for s, m, told in zip(specs, members, own, strict=True)
+            for s, m, mine in zip(specs, members, own, strict=True)
         )  # fmt: skip
         return cls(whole, each, members)
 
@@ -162,7 +163,7 @@ class Work:
         self.lowest = torch.minimum(self.lowest, query.inner.values(scores).amin(0))
         for i in self.open:
             worst = self.questions.each[i].inner.margin(scores).argsort()
-            self.each[i] = replace(self.each[i], starts=(*self.whole.starts, *corners[worst[:2]]))
+            self.each[i] = replace(self.each[i], starts=(*self.each[i].starts, *corners[worst[:2]]))
             self.show(corners[worst[0]], self.open)
 
     def _climb(self, stage: Climb) -> None:
@@ -198,13 +199,13 @@ class Work:
                 self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations, lower=lower,
                 parameters=of_rows(self.whole.parameters, members),
             )  # fmt: skip
-            left = known.left(query).tolist()
-            if query.spec.order == 1 and all(int(members[n]) in self.alone for n in left):
-                # sets that are not named count as proved
+            if query.spec.order == 1:
                 mixes: dict[tuple[int, ...], Mix] = {
-                    (n,): replace(self.alone[int(members[n])], value=float(lower[n])) for n in left
+                    (n,): replace(self.alone[int(members[n])], value=float(lower[n]))
+                    for n in known.left(query).tolist()
+                    if int(members[n]) in self.alone
                 }
-                known = replace(known, mixes=mixes)
+                known = known.with_sets(query, mixes)
             self.each[i] = judge(query, known)
             self.calls[i][name] += 1
         self.each = list(self._deduce(self.each))
