@@ -327,3 +327,23 @@ def test_one_answer_for_one_seed():
     assert isinstance(query.original, Graph)
     assert first.margin_bound(2) == pytest.approx(again.margin_bound(2), abs=1e-9)
     assert first.proved is again.proved
+
+
+def test_sets_that_a_row_has_closed_are_not_searched(monkeypatch):
+    """Found in review: with no set left open, the program that tells whether a MILP would be faster had no rows."""
+    query, known = open_one(order=2)
+    rows = max(known.open_mixes(query), key=len)
+    others = [(rows[0], row) for row in range(len(query.rows)) if row not in rows][:2]
+    known = replace(known, mixes={rows: known.mixes[rows], **{tuple(sorted(o)): known.mixes[rows] for o in others}})
+    asked_about = []
+
+    def proves(self, query, known, tiling, rows, grown):
+        asked_about.append(rows)
+        return known.raised(shared, 1.0)
+
+    shared = rows[0]
+    monkeypatch.setattr(Blocks, "_rows", lambda self, query, known, tiling, begun: (known, {}))
+    monkeypatch.setattr(Blocks, "_set", proves)
+    assert len(known.open_mixes(query)) > 1
+    assert Blocks()(query, known).proved is Why.BLOCKS
+    assert len(asked_about) == 1

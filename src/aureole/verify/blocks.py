@@ -94,6 +94,8 @@ class Blocks(Stage):
         for rows in sorted(mixes, key=lambda rows: mixes[rows].value):
             if known.broken or query.budget.expired:
                 break
+            if rows not in known.open_mixes(query):
+                continue  # closed by a row of its own that another set's search has proved
             known = self._set(query, known, tiling, rows, grown)
             if rows in known.open_mixes(query):
                 break  # one open set leaves the question open

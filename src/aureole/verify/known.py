@@ -107,10 +107,21 @@ class Known:
         }
         return replace(self, lower=lower, mixes=mixes)
 
+    def with_lower(self, lower: Float[Tensor, "rows"]) -> "Known":
+        """With better bounds of rows, where they are better, and so for the sets that these are in."""
+        lower = lower if self.lower is None else torch.maximum(self.lower, lower)
+        if self.mixes is None:
+            return replace(self, lower=lower)
+        least = {rows: float(lower[list(rows)].max()) for rows in self.mixes}
+        mixes = {rows: replace(mix, value=max(mix.value, least[rows])) for rows, mix in self.mixes.items()}
+        return replace(self, lower=lower, mixes=mixes)
+
     def with_sets(self, query: Query, mixes: Mapping[tuple[int, ...], Mix]) -> "Known":
         """With bounds of sets, if they name every row left: what is in none counts as proved."""
         named = {row for rows in mixes for row in rows}
-        return replace(self, mixes=mixes) if named.issuperset(self.left(query).tolist()) else self
+        if self.lower is None or not named.issuperset(self.left(query).tolist()):
+            return self
+        return replace(self, mixes=mixes).with_lower(self.lower)
 
     def mixed(self, rows: tuple[int, ...], mix: Mix) -> "Known":
         """With a better bound for one set."""

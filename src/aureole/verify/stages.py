@@ -73,8 +73,7 @@ class Screen(Stage):
                 break
             values, coefficients = lower_planes(query.graph, query.region, query.rows[None, chosen], relaxations)
             lower[chosen], corners[chosen] = values[0], minimizers(coefficients, query.region)[0]
-        lower = lower if known.lower is None else torch.maximum(lower, known.lower)
-        known = replace(known, bounds=bounds, relaxations=relaxations, lower=lower)
+        known = replace(known, bounds=bounds, relaxations=relaxations).with_lower(lower)
         weakest = lower.argsort()[: query.spec.order + 1]
         return judge(query, replace(known, starts=(*known.starts, *corners[weakest]))), corners
 
@@ -141,13 +140,11 @@ class Climb(Stage):
             for name, value in named.items():
                 every[i][name][:, left] = value
         lower = known.lower.index_copy(0, left, torch.maximum(known.lower[left], values))
+        known = replace(known.with_lower(lower), parameters=every)
         if order == 1:
             singles: list[tuple[int, ...]] = [(int(row),) for row in left]
             known = replace(known, mixes=_mixes(singles, lower[left], torch.ones(len(left), 1).to(values), found))
-        elif known.mixes is not None:
-            for row in left.tolist():
-                known = known.raised(row, float(lower[row]))
-        return judge(query, replace(known, lower=lower, parameters=every))
+        return judge(query, known)
 
     def sets(self, query: Query, known: Known) -> Known:
         """Climb the bounds of all sets of rows left that could fail together, unless they are too many."""

@@ -193,15 +193,13 @@ class Work:
         assert self.whole.lower is not None
         for i in self.open:
             query, members = self.questions.each[i], self.questions.members[i]
-            lower, before = self.whole.lower[members], self.each[i].lower
-            lower = lower if before is None else torch.maximum(before, lower)
             known = replace(
-                self.each[i], bounds=self.whole.bounds, relaxations=self.whole.relaxations, lower=lower,
-                parameters=of_rows(self.whole.parameters, members),
+                self.each[i].with_lower(self.whole.lower[members]), bounds=self.whole.bounds,
+                relaxations=self.whole.relaxations, parameters=of_rows(self.whole.parameters, members),
             )  # fmt: skip
             if query.spec.order == 1:
                 mixes: dict[tuple[int, ...], Mix] = {
-                    (n,): replace(self.alone[int(members[n])], value=float(lower[n]))
+                    (n,): self.alone[int(members[n])]
                     for n in known.left(query).tolist()
                     if int(members[n]) in self.alone
                 }
