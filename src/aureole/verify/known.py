@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nextafter
 
 import torch
 from jaxtyping import Float, Int
@@ -166,14 +166,14 @@ def _carried(query: Query, hints: Hints) -> Known:
 
     by = min(query.slack - proofs.slack, 0.0)
 
-    def every(values: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
+    def all_moved(values: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
         return torch.nextafter(values + by, values.new_tensor(-inf)) if by else values
 
     def moved(value: float) -> float:
-        return float(every(torch.tensor([value], dtype=torch.float64)))
+        return nextafter(value + by, -inf) if by else value
 
     if proofs.lower is not None:
-        known = replace(known, lower=every(proofs.lower))
+        known = replace(known, lower=all_moved(proofs.lower))
     if proofs.order != query.spec.order:
         return known
     if proofs.mixes is not None:
@@ -186,6 +186,6 @@ def _carried(query: Query, hints: Hints) -> Known:
     leaves = proofs.leaves
     if leaves is not None:
         boxes = leaves.boxes.within(query.region)
-        boxes = replace(boxes, bound=every(boxes.bound))
+        boxes = replace(boxes, bound=all_moved(boxes.bound))
         leaves = Leaves(boxes, moved(leaves.proved))
     return replace(known, leaves=leaves, proved=proofs.proved)
