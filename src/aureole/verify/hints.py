@@ -47,7 +47,8 @@ class Proofs:
 class Hints:
     """What one answer can offer the next question about the same network; `prove` puts one on every answer.
 
-    graph:      the network as it was given
+    graph:      the network as it was given; one whose weights were changed in place afterwards looks the same, and must
+                not be asked about with these hints
     region:     where `bounds` and `proofs` hold; they are offered to regions inside it
     bounds:     of inner nodes
     rows:       of the spec, with their constants (`table`); where the question has the same, `parameters` and `proofs`
