@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf, nextafter
+from math import inf
 
 import torch
 from jaxtyping import Float, Int
@@ -101,11 +101,8 @@ class Known:
         assert self.lower is not None
         assert self.mixes is not None, "sets that were not looked at must not count as proved"
         lower = self.lower.clone()
-        lower[row] = max(float(lower[row]), value)
-        mixes = {
-            rows: replace(mix, value=max(mix.value, value)) if row in rows else mix for rows, mix in self.mixes.items()
-        }
-        return replace(self, lower=lower, mixes=mixes)
+        lower[row] = value
+        return self.with_lower(lower)
 
     def with_lower(self, lower: Float[Tensor, "rows"]) -> "Known":
         """With better bounds of rows, where they are better, and so for the sets that these are in."""
@@ -166,26 +163,23 @@ def _carried(query: Query, hints: Hints) -> Known:
 
     by = min(query.slack - proofs.slack, 0.0)
 
-    def all_moved(values: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
+    def moved(values: Float[Tensor, "*some"] | float) -> Float[Tensor, "*some"]:
+        values = torch.as_tensor(values, dtype=torch.float64)
         return torch.nextafter(values + by, values.new_tensor(-inf)) if by else values
 
-    def moved(value: float) -> float:
-        return nextafter(value + by, -inf) if by else value
-
     if proofs.lower is not None:
-        known = replace(known, lower=all_moved(proofs.lower))
+        known = replace(known, lower=moved(proofs.lower))
     if proofs.order != query.spec.order:
         return known
     if proofs.mixes is not None:
-        mixes = {rows: replace(mix, value=moved(mix.value)) for rows, mix in proofs.mixes.items()}
+        mixes = {rows: replace(mix, value=float(moved(mix.value))) for rows, mix in proofs.mixes.items()}
         known = known.with_sets(query, mixes)
     if proofs.together is not None:
-        known = known.at_least(moved(proofs.together))
+        known = known.at_least(float(moved(proofs.together)))
     if proofs.proved:
         known = known.at_least(0.0)
     leaves = proofs.leaves
     if leaves is not None:
         boxes = leaves.boxes.within(query.region)
-        boxes = replace(boxes, bound=all_moved(boxes.bound))
-        leaves = Leaves(boxes, moved(leaves.proved))
+        leaves = Leaves(replace(boxes, bound=moved(boxes.bound)), float(moved(leaves.proved)))
     return replace(known, leaves=leaves, proved=proofs.proved)
